@@ -1,0 +1,255 @@
+package issuance
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+
+	"github.com/trustglass/trustglass/issuance/pki"
+)
+
+// writer holds the only writes of this package. Each carries the version that its decision saw, or creates what was absent.
+type writer struct {
+	client  client.Client
+	secrets *Secrets
+	written *written
+	now     func() time.Time
+}
+
+// createRequest creates a Certificate's next CertificateRequest. With hold, its status is the caller's to write: Requests
+// leaves it alone until then.
+func (w *writer) createRequest(ctx context.Context, cert *cmapi.Certificate, csr []byte, keySecret string, copied func(string) bool, hold bool) (*cmapi.CertificateRequest, error) {
+	revision := nextRevision(cert)
+	annotations := map[string]string{}
+	for k, v := range cert.Annotations {
+		if copied(k) {
+			annotations[k] = v
+		}
+	}
+	annotations[annCertificate] = cert.Name
+	annotations[annRevision] = fmt.Sprint(revision)
+	annotations[annKeySecret] = keySecret
+	r := &cmapi.CertificateRequest{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: cert.Namespace, Name: requestName(cert.Name, revision),
+			Labels: cert.Labels, Annotations: annotations,
+			OwnerReferences: []metav1.OwnerReference{*controllerRef(cert)},
+		},
+		Spec: requestSpec(cert, csr),
+	}
+	if hold {
+		w.written.hold(requestID(r), w.now())
+	}
+	if err := w.client.Create(ctx, r, client.FieldOwner(requestFieldManager)); err != nil {
+		w.written.release(requestID(r))
+		return nil, fmt.Errorf("creating CertificateRequest %s: %w", r.Name, err)
+	}
+	if !hold {
+		w.written.add(requestID(r), r.ResourceVersion, w.now())
+	}
+	return r, nil
+}
+
+// requestSpec is what a Certificate asks of its issuer.
+func requestSpec(cert *cmapi.Certificate, csr []byte) cmapi.CertificateRequestSpec {
+	return cmapi.CertificateRequestSpec{
+		Duration: cert.Spec.Duration, IssuerRef: cert.Spec.IssuerRef, Request: csr, IsCA: cert.Spec.IsCA, Usages: cert.Spec.Usages,
+	}
+}
+
+func controllerRef(cert *cmapi.Certificate) *metav1.OwnerReference {
+	return metav1.NewControllerRef(cert, cmapi.SchemeGroupVersion.WithKind(cmapi.CertificateKind))
+}
+
+func requestID(r *cmapi.CertificateRequest) string { return "request/" + r.Namespace + "/" + r.Name }
+
+// updateRequestStatus writes a request's status at the version that r has.
+func (w *writer) updateRequestStatus(ctx context.Context, r *cmapi.CertificateRequest) error {
+	if err := w.client.Status().Update(ctx, r, client.FieldOwner(requestFieldManager)); err != nil {
+		w.written.release(requestID(r))
+		return fmt.Errorf("updating the status of CertificateRequest %s/%s: %w", r.Namespace, r.Name, err)
+	}
+	w.written.add(requestID(r), r.ResourceVersion, w.now())
+	return nil
+}
+
+// deleteRequest deletes exactly the request that the decision saw.
+func (w *writer) deleteRequest(ctx context.Context, r *cmapi.CertificateRequest) error {
+	err := w.client.Delete(ctx, r, client.Preconditions{UID: &r.UID, ResourceVersion: &r.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("deleting CertificateRequest %s: %w", r.Name, err)
+	}
+	return nil
+}
+
+// createNextKey persists a private key in a labelled temporary Secret, always as PKCS #8.
+func (w *writer) createNextKey(ctx context.Context, cert *cmapi.Certificate, keyPEM []byte) (*NextKey, error) {
+	s := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: cert.Namespace, GenerateName: cert.Name[:min(len(cert.Name), maxNameLength-6)] + "-",
+			Labels:          map[string]string{labelNextKey: "true", labelManaged: "true"},
+			OwnerReferences: []metav1.OwnerReference{*controllerRef(cert)},
+		},
+		Type: corev1.SecretTypeOpaque,
+		Data: map[string][]byte{corev1.TLSPrivateKeyKey: keyPEM},
+	}
+	if err := w.client.Create(ctx, s, client.FieldOwner(keyFieldManager)); err != nil {
+		return nil, fmt.Errorf("creating the temporary Secret for the next private key: %w", err)
+	}
+	return nextKeyOf(s.Name, w.secrets.Remember(s)), nil
+}
+
+func nextKeyOf(name string, v *SecretView) *NextKey {
+	return &NextKey{Name: name, UID: v.UID, ResourceVersion: v.ResourceVersion, Digest: v.Digest}
+}
+
+// deleteNextKey deletes exactly the temporary Secret that was seen.
+func (w *writer) deleteNextKey(ctx context.Context, namespace string, k *NextKey) error {
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: k.Name}}
+	err := w.client.Delete(ctx, s, client.Preconditions{UID: &k.UID, ResourceVersion: &k.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("deleting the temporary Secret %s: %w", k.Name, err)
+	}
+	w.secrets.Forget(keyOf(namespace, k.Name))
+	return nil
+}
+
+// material is what goes into an issued Secret.
+type material struct {
+	key, chain, ca []byte
+}
+
+// metadata is what we manage of a Secret's labels and annotations.
+type metadata struct{ Labels, Annotations map[string]string }
+
+// desiredMetadata returns the labels and annotations of a Certificate's Secret, those that describe the leaf apart. Which issuer
+// issued it is taken from the Secret itself.
+func desiredMetadata(cert *cmapi.Certificate, secret *SecretView) metadata {
+	m := metadata{
+		Labels:      map[string]string{labelManaged: "true"},
+		Annotations: map[string]string{annCertificate: cert.Name},
+	}
+	for _, key := range []string{annIssuerName, annIssuerKind, annIssuerGroup} {
+		if v, ok := secret.Annotations[key]; ok {
+			m.Annotations[key] = v
+		}
+	}
+	m.addTemplate(cert.Spec.SecretTemplate)
+	return m
+}
+
+func issuedMetadata(cert *cmapi.Certificate, issuer cmmeta.IssuerReference) metadata {
+	m := metadata{
+		Labels: map[string]string{labelManaged: "true"},
+		Annotations: map[string]string{
+			annCertificate: cert.Name, annIssuerName: issuer.Name, annIssuerKind: issuer.Kind, annIssuerGroup: issuer.Group,
+		},
+	}
+	m.addTemplate(cert.Spec.SecretTemplate)
+	return m
+}
+
+func (m metadata) addTemplate(t *cmapi.CertificateSecretTemplate) {
+	if t == nil {
+		return
+	}
+	for k, v := range t.Labels {
+		m.Labels[k] = v
+	}
+	for k, v := range t.Annotations {
+		m.Annotations[k] = v
+	}
+}
+
+// applySecret writes a Certificate's Secret in one piece and returns its view. A Secret that was seen is forced at the version
+// that was seen and keeps its type; one that was not is applied without force, so that a stranger's, created meanwhile, answers with a
+// conflict.
+func (w *writer) applySecret(ctx context.Context, cert *cmapi.Certificate, seen *SecretView, m metadata, data material, owned bool) (*SecretView, error) {
+	config := corev1ac.Secret(cert.Spec.SecretName, cert.Namespace).
+		WithType(corev1.SecretTypeTLS).
+		WithLabels(m.Labels).
+		WithAnnotations(m.Annotations).
+		WithAnnotations(pki.LeafAnnotations(data.chain)).
+		WithData(secretData(&cert.Spec, data))
+	if owned {
+		ref := controllerRef(cert)
+		config.WithOwnerReferences(metav1ac.OwnerReference().WithAPIVersion(ref.APIVersion).WithKind(ref.Kind).
+			WithName(ref.Name).WithUID(ref.UID).WithController(true).WithBlockOwnerDeletion(true))
+	}
+	opts := []client.ApplyOption{client.FieldOwner(FieldManager)}
+	if seen != nil {
+		config.WithResourceVersion(seen.ResourceVersion).WithUID(seen.UID)
+		if seen.Type != "" {
+			config.WithType(seen.Type)
+		}
+		opts = append(opts, client.ForceOwnership)
+	}
+	values := config.Data // the answer replaces it
+	if err := w.client.Apply(ctx, config, opts...); err != nil {
+		return nil, fmt.Errorf("applying Secret %s: %w", cert.Spec.SecretName, err)
+	}
+	return w.secrets.Remember(appliedSecret(config, values, m)), nil
+}
+
+// appliedSecret is the Secret as the API server answered, with the fields that we own now.
+func appliedSecret(config *corev1ac.SecretApplyConfiguration, data map[string][]byte, m metadata) *corev1.Secret {
+	s := &corev1.Secret{Type: ptr.Deref(config.Type, ""), Data: data}
+	s.Namespace, s.Name = ptr.Deref(config.Namespace, ""), ptr.Deref(config.Name, "")
+	s.UID, s.ResourceVersion = ptr.Deref(config.UID, ""), ptr.Deref(config.ResourceVersion, "")
+	s.Labels, s.Annotations = config.Labels, config.Annotations
+	for _, r := range config.OwnerReferences {
+		s.OwnerReferences = append(s.OwnerReferences, metav1.OwnerReference{UID: ptr.Deref(r.UID, "")})
+	}
+	s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: FieldManager, FieldsV1: fieldsOf(m)}}
+	return s
+}
+
+// secretData returns a Secret's entries for a key pair.
+func secretData(spec *cmapi.CertificateSpec, m material) map[string][]byte {
+	data := map[string][]byte{corev1.TLSCertKey: m.chain, corev1.TLSPrivateKeyKey: m.key}
+	if len(m.ca) > 0 {
+		data[cmmeta.TLSCAKey] = m.ca
+	}
+	formats := pki.OutputFormats(m.key, m.chain)
+	der, combined := wantedFormats(spec)
+	if der {
+		data[cmapi.CertificateOutputFormatDERKey] = formats[cmapi.CertificateOutputFormatDERKey]
+	}
+	if combined {
+		data[cmapi.CertificateOutputFormatCombinedPEMKey] = formats[cmapi.CertificateOutputFormatCombinedPEMKey]
+	}
+	return data
+}
+
+// updateStatus writes a Certificate's status, if it differs, at the version that cert has, and returns the Certificate as it
+// is then.
+func (w *writer) updateStatus(ctx context.Context, cert *cmapi.Certificate, status cmapi.CertificateStatus) (*cmapi.Certificate, error) {
+	if sameStatus(&cert.Status, &status) {
+		return cert, nil
+	}
+	updated := cert.DeepCopy()
+	updated.Status = status
+	if err := w.client.Status().Update(ctx, updated, client.FieldOwner(FieldManager)); err != nil {
+		return nil, fmt.Errorf("updating the status: %w", err)
+	}
+	w.written.add(certificateID(client.ObjectKeyFromObject(cert)), updated.ResourceVersion, w.now())
+	return updated, nil
+}
+
+func certificateID(key types.NamespacedName) string { return "certificate/" + key.String() }
+
+// outdated tells whether a write failed because what it was decided on has changed: the change brings the object back by
+// itself, so it is no failure to report.
+func outdated(err error) bool { return apierrors.IsConflict(err) }

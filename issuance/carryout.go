@@ -1,0 +1,349 @@
+package issuance
+
+import (
+	"context"
+	"crypto"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+
+	"github.com/trustglass/trustglass/issuance/issuer"
+	"github.com/trustglass/trustglass/issuance/pki"
+)
+
+// yieldRecheck is how often a Certificate looks whether the Secret that belongs to another has become free.
+const yieldRecheck = 3 * time.Minute
+
+// carryOut does what was decided and returns when to look again; zero for when something changes.
+func (r *Certificates) carryOut(ctx context.Context, s State, d Decision, discard *Request) (time.Time, error) {
+	if discard != nil {
+		if err := r.writer.deleteRequest(ctx, discard.CertificateRequest); err != nil {
+			return time.Time{}, err
+		}
+		s.Next = nil
+	}
+	switch d := d.(type) {
+	case Issue:
+		return r.issue(ctx, s, d)
+	case Complete:
+		return r.complete(ctx, s)
+	case Adopt:
+		return r.finish(ctx, s, currentRevision(s.Cert)+1)
+	case Keep:
+		if d.Repair != "" {
+			if err := r.repair(ctx, &s); err != nil {
+				return time.Time{}, err
+			}
+		}
+		return d.Until, r.report(ctx, s, d)
+	case Pause:
+		return d.Until, r.report(ctx, s, d)
+	case Yield:
+		return s.Now.Add(yieldRecheck), r.report(ctx, s, d)
+	default:
+		return time.Time{}, r.report(ctx, s, d)
+	}
+}
+
+// report writes what a decision says into the status, and an Event where it is news.
+func (r *Certificates) report(ctx context.Context, s State, d Decision) error {
+	status := statusFor(s, d)
+	if sameStatus(&s.Cert.Status, &status) {
+		return nil
+	}
+	if _, err := r.writer.updateStatus(ctx, s.Cert, status); err != nil {
+		return err
+	}
+	switch d := d.(type) {
+	case Reject:
+		r.warn(s.Cert, d.Reason, d.Message)
+	case Yield:
+		r.warn(s.Cert, "DuplicateSecretName", "Secret "+s.Cert.Spec.SecretName+" belongs to Certificate "+d.Owner)
+	case Fail:
+		r.warn(s.Cert, d.Reason, "The certificate request has failed to complete and will be retried: "+d.Message)
+	case Wait:
+		if _, waiting, ok := strings.Cut(d.Message, "; waiting: "); ok {
+			r.warn(s.Cert, "Waiting", waiting)
+		}
+	}
+	return nil
+}
+
+func (r *Certificates) warn(cert *cmapi.Certificate, reason, message string) {
+	r.Events.Event(cert, corev1.EventTypeWarning, reason, message)
+}
+
+func (r *Certificates) tell(cert *cmapi.Certificate, reason, format string, args ...any) {
+	r.Events.Eventf(cert, corev1.EventTypeNormal, reason, format, args...)
+}
+
+// issue starts an issuance: at once where the issuer can sign now, else by persisting the key first.
+func (r *Certificates) issue(ctx context.Context, s State, d Issue) (time.Time, error) {
+	if s.Secret == nil { // absence decides: ask the API server, not the cache
+		seen, err := r.Secrets.Read(ctx, secretOf(s.Cert))
+		if err != nil {
+			return time.Time{}, err
+		}
+		if seen != nil {
+			return s.Now, nil
+		}
+	}
+	if s.NextKey != nil {
+		return r.request(ctx, s, d)
+	}
+	key, reused, err := r.nextKey(ctx, s)
+	if err != nil {
+		return time.Time{}, err
+	}
+	csr, err := pki.NewRequest(&s.Cert.Spec, key)
+	if err != nil {
+		return time.Time{}, r.report(ctx, s, Reject{Reason: reasonInvalidSpec, Message: err.Error()})
+	}
+	waiting := ""
+	if r.SignAtOnce && serves(s.Cert.Spec.IssuerRef) && r.Approver.Approves(s.Cert.Spec.IssuerRef, s.Cert.Namespace) {
+		spec := requestSpec(s.Cert, csr)
+		signed, err := r.Signer.Sign(ctx, s.Cert.Namespace, &spec, s.Cert.Spec.SecretName, key, s.Now)
+		problem := problemOf(err)
+		switch {
+		case err == nil || problem != nil && !problem.Pending:
+			return r.issueAtOnce(ctx, s, key, csr, signed, problem)
+		case problem == nil:
+			return time.Time{}, err
+		}
+		waiting = problem.Message
+	}
+	return r.persist(ctx, s, d, key, reused, waiting)
+}
+
+func secretOf(cert *cmapi.Certificate) types.NamespacedName {
+	return keyOf(cert.Namespace, cert.Spec.SecretName)
+}
+
+// nextKey returns the key to certify: a new one, or the Secret's where it is to stay.
+func (r *Certificates) nextKey(ctx context.Context, s State) (_ crypto.Signer, reused bool, err error) {
+	if keepsKey(s) {
+		data, err := r.Secrets.Payload(ctx, secretOf(s.Cert))
+		if err != nil {
+			return nil, false, err
+		}
+		key, err := pki.ParseKey(data[corev1.TLSPrivateKeyKey])
+		return key, true, err
+	}
+	key, err := pki.GenerateKey(pki.KeySpecOf(s.Cert.Spec.PrivateKey))
+	return key, false, err
+}
+
+// issueAtOnce records a signature, or a refusal, that came without waiting. The key is in memory only: a crash before the Secret
+// is written costs the request, which the next decision discards.
+func (r *Certificates) issueAtOnce(ctx context.Context, s State, key crypto.Signer, csr []byte, signed issuer.Signed, problem *issuer.Problem) (time.Time, error) {
+	req, err := r.createRequest(ctx, s.Cert, csr, s.Cert.Spec.SecretName, true)
+	if err != nil {
+		return time.Time{}, err
+	}
+	setApproved(&req.Status, s.Now)
+	if problem != nil {
+		setProblem(&req.Status, s.Now, problem)
+	} else {
+		setIssued(&req.Status, s.Now, signed)
+	}
+	if err := r.writer.updateRequestStatus(ctx, req); err != nil {
+		return time.Time{}, err
+	}
+	s.Next = &Request{CertificateRequest: req, CSR: pki.NewRequestDigest(csr)}
+	if problem != nil {
+		return time.Time{}, r.report(ctx, s, Fail{Reason: cmapi.CertificateRequestReasonFailed, Message: problem.Message})
+	}
+	return r.store(ctx, s, key, signed.Note)
+}
+
+// store writes the Secret for the signed next request, and then the status.
+func (r *Certificates) store(ctx context.Context, s State, key crypto.Signer, note string) (time.Time, error) {
+	keyPEM, err := pki.EncodeKey(key, encodingOf(s.Cert))
+	if err != nil {
+		return time.Time{}, err
+	}
+	data := material{key: keyPEM, chain: s.Next.Status.Certificate, ca: s.Next.Status.CA}
+	seen, err := r.writer.applySecret(ctx, s.Cert, s.Secret, issuedMetadata(s.Cert, s.Next.Spec.IssuerRef), data, r.OwnSecrets)
+	if err != nil {
+		if !outdated(err) {
+			r.warn(s.Cert, "SecretWriteFailed", err.Error())
+		}
+		return time.Time{}, err
+	}
+	s.Secret = seen
+	if note != "" {
+		r.warn(s.Cert, "ShortenedByCA", "Certificate "+note)
+	}
+	return r.finish(ctx, s, revisionOf(s.Next.CertificateRequest))
+}
+
+// finish writes the status of a Certificate whose Secret holds revision's certificate.
+func (r *Certificates) finish(ctx context.Context, s State, revision int) (time.Time, error) {
+	cert, err := r.writer.updateStatus(ctx, s.Cert, issuedStatus(s, revision))
+	if err != nil {
+		return time.Time{}, err
+	}
+	r.tell(cert, "Issuing", "The certificate has been successfully issued")
+	return nextRenewal(s), nil
+}
+
+func encodingOf(cert *cmapi.Certificate) cmapi.PrivateKeyEncoding {
+	if cert.Spec.PrivateKey == nil {
+		return ""
+	}
+	return cert.Spec.PrivateKey.Encoding
+}
+
+// persist stores a key in a temporary Secret, says in the status that an issuance goes on and why it waits, and makes the
+// request. From here on a crash loses nothing.
+func (r *Certificates) persist(ctx context.Context, s State, d Issue, key crypto.Signer, reused bool, waiting string) (time.Time, error) {
+	keyPEM, err := pki.EncodeKey(key, cmapi.PKCS8)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if s.NextKey, err = r.writer.createNextKey(ctx, s.Cert, keyPEM); err != nil {
+		return time.Time{}, err
+	}
+	message := d.Message
+	if waiting != "" {
+		message += "; waiting: " + waiting
+	}
+	if condition(s.Cert, cmapi.CertificateConditionIssuing) == nil {
+		r.tell(s.Cert, "Issuing", "%s", d.Message)
+	}
+	verb := "Generated"
+	text := "Stored new private key in temporary Secret resource %q"
+	if reused {
+		verb, text = "Reused", "Reusing private key stored in existing Secret resource; copied to temporary Secret resource %q"
+	}
+	r.tell(s.Cert, verb, text, s.NextKey.Name)
+	return r.request(ctx, s, Issue{Reason: d.Reason, Message: message})
+}
+
+// request makes the CertificateRequest for a persisted key.
+func (r *Certificates) request(ctx context.Context, s State, d Issue) (time.Time, error) {
+	cert, err := r.writer.updateStatus(ctx, s.Cert, statusFor(s, Wait(d)))
+	if err != nil {
+		return time.Time{}, err
+	}
+	key, err := r.persistedKey(ctx, s)
+	if err != nil {
+		return time.Time{}, err
+	}
+	csr, err := pki.NewRequest(&cert.Spec, key)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("building the CSR: %w", err)
+	}
+	req, err := r.createRequest(ctx, cert, csr, s.NextKey.Name, false)
+	if err != nil {
+		return time.Time{}, err
+	}
+	r.tell(cert, "Requested", "Created new CertificateRequest resource %q", req.Name)
+	if _, waiting, ok := strings.Cut(d.Message, "; waiting: "); ok {
+		r.warn(cert, "Waiting", waiting)
+	}
+	return time.Time{}, nil
+}
+
+func (r *Certificates) createRequest(ctx context.Context, cert *cmapi.Certificate, csr []byte, keySecret string, hold bool) (*cmapi.CertificateRequest, error) {
+	req, err := r.writer.createRequest(ctx, cert, csr, keySecret, r.copies, hold)
+	if apierrors.IsAlreadyExists(err) {
+		r.warn(cert, "RequestFailed", "CertificateRequest "+requestName(cert.Name, nextRevision(cert))+" exists and is not this Certificate's: delete or rename it")
+	}
+	return req, err
+}
+
+// copies tells whether a request inherits an annotation of its Certificate.
+func (r *Certificates) copies(key string) bool {
+	copied := false
+	for _, prefix := range r.CopiedAnnotations {
+		if p, minus := strings.CutPrefix(prefix, "-"); minus {
+			if strings.HasPrefix(key, p) {
+				return false
+			}
+		} else if prefix == "*" || strings.HasPrefix(key, prefix) {
+			copied = true
+		}
+	}
+	return copied
+}
+
+// persistedKey reads the private key in the temporary Secret.
+func (r *Certificates) persistedKey(ctx context.Context, s State) (crypto.Signer, error) {
+	data, err := r.Secrets.Payload(ctx, keyOf(s.Cert.Namespace, s.NextKey.Name))
+	if err != nil {
+		return nil, err
+	}
+	key, err := pki.ParseKey(data[corev1.TLSPrivateKeyKey])
+	if err != nil {
+		return nil, fmt.Errorf("temporary Secret %s: %w", s.NextKey.Name, err)
+	}
+	return key, nil
+}
+
+// complete puts the signed certificate and the persisted key into the Secret.
+func (r *Certificates) complete(ctx context.Context, s State) (time.Time, error) {
+	key, err := r.persistedKey(ctx, s)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if pki.KeyIDOf(key.Public()) != s.Next.CSR.Key {
+		return time.Time{}, fmt.Errorf("temporary Secret %s no longer holds the key of CertificateRequest %s", s.NextKey.Name, s.Next.Name)
+	}
+	if s.Secret == nil {
+		if s.Secret, err = r.Secrets.Read(ctx, secretOf(s.Cert)); err != nil {
+			return time.Time{}, err
+		}
+	}
+	_, _, message := outcomeOf(&s.Next.Status)
+	_, note, _ := strings.Cut(message, issuedMessage+"; ")
+	return r.store(ctx, s, key, note)
+}
+
+// repair applies the Secret's labels, annotations and formats again, from the key pair that it holds.
+func (r *Certificates) repair(ctx context.Context, s *State) error {
+	data, err := r.Secrets.Payload(ctx, secretOf(s.Cert))
+	if err != nil {
+		return err
+	}
+	m := material{key: data[corev1.TLSPrivateKeyKey], chain: data[corev1.TLSCertKey], ca: data[cmmeta.TLSCAKey]}
+	seen, err := r.writer.applySecret(ctx, s.Cert, s.Secret, desiredMetadata(s.Cert, s.Secret), m, r.OwnSecrets)
+	if err != nil {
+		return err
+	}
+	s.Secret = seen
+	return nil
+}
+
+// tidy deletes what is of no more use: temporary Secrets, and requests beyond the history limit.
+func (r *Certificates) tidy(ctx context.Context, s *observed, d Decision, history []*Request) error {
+	unused := s.strays
+	switch d.(type) {
+	case Issue, Wait:
+	default:
+		if s.NextKey != nil {
+			unused = append(unused, s.NextKey)
+		}
+	}
+	for _, k := range unused {
+		if err := r.writer.deleteNextKey(ctx, s.Cert.Namespace, k); err != nil {
+			return err
+		}
+	}
+	if _, quiet := d.(Keep); !quiet {
+		return nil
+	}
+	for _, old := range surplus(s.State, history) {
+		if err := r.writer.deleteRequest(ctx, old.CertificateRequest); err != nil {
+			return err
+		}
+	}
+	return nil
+}

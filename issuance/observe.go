@@ -1,0 +1,223 @@
+package issuance
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+
+	"github.com/trustglass/trustglass/issuance/pki"
+)
+
+// Indexes of the cache.
+const (
+	indexSecretName = "spec.secretName"
+	indexOwner      = "metadata.controller"
+	indexIssuer     = "issuer"
+	indexKeySecret  = "keySecret"
+	indexNextKey    = "nextKeyOf"
+	indexCASecret   = "spec.ca.secretName"
+)
+
+// IndexFields registers the indexes that this package looks things up by.
+func IndexFields(ctx context.Context, f client.FieldIndexer) error {
+	secrets := newSecretMetadata()
+	for _, i := range []struct {
+		obj   client.Object
+		field string
+		of    client.IndexerFunc
+	}{
+		{&cmapi.Certificate{}, indexSecretName, func(o client.Object) []string { return []string{o.(*cmapi.Certificate).Spec.SecretName} }},
+		{&cmapi.CertificateRequest{}, indexOwner, func(o client.Object) []string { return nonEmpty(string(controllerOf(o, cmapi.CertificateKind))) }},
+		{&cmapi.CertificateRequest{}, indexIssuer, func(o client.Object) []string {
+			return nonEmpty(issuerKey(o.(*cmapi.CertificateRequest).Spec.IssuerRef, o.GetNamespace()))
+		}},
+		{&cmapi.CertificateRequest{}, indexKeySecret, func(o client.Object) []string { return nonEmpty(o.GetAnnotations()[annKeySecret]) }},
+		{secrets, indexNextKey, func(o client.Object) []string {
+			if o.GetLabels()[labelNextKey] != "true" {
+				return nil
+			}
+			return nonEmpty(string(controllerOf(o, cmapi.CertificateKind)))
+		}},
+		{&cmapi.Issuer{}, indexCASecret, func(o client.Object) []string { return caSecretOf(&o.(*cmapi.Issuer).Spec) }},
+		{&cmapi.ClusterIssuer{}, indexCASecret, func(o client.Object) []string { return caSecretOf(&o.(*cmapi.ClusterIssuer).Spec) }},
+	} {
+		if err := f.IndexField(ctx, i.obj, i.field, i.of); err != nil {
+			return fmt.Errorf("indexing %T by %s: %w", i.obj, i.field, err)
+		}
+	}
+	return nil
+}
+
+// Keeps tells whether this package needs a Secret's labels: those of the temporary Secrets that hold next keys. All else that it
+// wants to know of a Secret it reads together with the payload.
+func Keeps(secret *metav1.PartialObjectMetadata) bool { return secret.Labels[labelNextKey] == "true" }
+
+func nonEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+func caSecretOf(spec *cmapi.IssuerSpec) []string {
+	if spec.CA == nil {
+		return nil
+	}
+	return nonEmpty(spec.CA.SecretName)
+}
+
+func controllerOf(o client.Object, kind string) types.UID {
+	if ref := metav1.GetControllerOfNoCopy(o); ref != nil && ref.Kind == kind {
+		return ref.UID
+	}
+	return ""
+}
+
+// observed is a State with what only carrying out needs.
+type observed struct {
+	State
+	// behind says that the cache does not have our own last write yet.
+	behind bool
+	// strays are temporary Secrets beyond the one in use.
+	strays []*NextKey
+}
+
+// observe reads everything that a decision about a Certificate depends on; nil when there is no such Certificate.
+func (r *Certificates) observe(ctx context.Context, key types.NamespacedName) (*observed, []*Request, error) {
+	cert := &cmapi.Certificate{}
+	if err := r.Cache.Get(ctx, key, cert); apierrors.IsNotFound(err) {
+		return nil, nil, nil
+	} else if err != nil {
+		return nil, nil, fmt.Errorf("reading the Certificate: %w", err)
+	}
+	if cert.DeletionTimestamp != nil {
+		return nil, nil, nil
+	}
+	now := r.Now()
+	s := &observed{State: State{Now: now, Cert: cert, BackOff: r.BackOff, OwnSecret: r.OwnSecrets}}
+	if s.behind = r.writer.written.behind(certificateID(key), cert.ResourceVersion, now); s.behind {
+		return s, nil, nil
+	}
+	history, err := r.observeRequests(ctx, s)
+	if err != nil || s.behind {
+		return s, nil, err
+	}
+	if s.Secret, err = r.Secrets.View(ctx, keyOf(cert.Namespace, cert.Spec.SecretName)); err != nil {
+		return nil, nil, err
+	}
+	if s.Owner, err = r.otherOwner(ctx, cert, s.Secret); err != nil {
+		return nil, nil, err
+	}
+	return s, history, r.observeNextKey(ctx, s)
+}
+
+// observeRequests finds the Certificate's own requests: the current one, the next one, and all of them.
+func (r *Certificates) observeRequests(ctx context.Context, s *observed) ([]*Request, error) {
+	var list cmapi.CertificateRequestList
+	err := r.Cache.List(ctx, &list, client.InNamespace(s.Cert.Namespace), client.MatchingFields{indexOwner: string(s.Cert.UID)}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("listing CertificateRequests: %w", err)
+	}
+	next := cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{Namespace: s.Cert.Namespace, Name: requestName(s.Cert.Name, nextRevision(s.Cert))}}
+	var history []*Request
+	for i := range list.Items {
+		req := &Request{CertificateRequest: &list.Items[i]}
+		history = append(history, req)
+		switch revisionOf(req.CertificateRequest) {
+		case currentRevision(s.Cert):
+			req.CSR = pki.NewRequestDigest(req.Spec.Request)
+			s.Current = req
+		case nextRevision(s.Cert):
+			req.CSR = pki.NewRequestDigest(req.Spec.Request)
+			s.Next = req
+			next.ResourceVersion = req.ResourceVersion
+		}
+	}
+	s.behind = r.writer.written.behind(requestID(&next), next.ResourceVersion, s.Now)
+	return history, nil
+}
+
+// certificatesFor lists the Certificates that name a Secret.
+func certificatesFor(ctx context.Context, cache client.Reader, namespace, secretName string) ([]cmapi.Certificate, error) {
+	var list cmapi.CertificateList
+	err := cache.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexSecretName: secretName}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("listing Certificates with secretName %s: %w", secretName, err)
+	}
+	return list.Items, nil
+}
+
+// otherOwner returns the Certificate to which the Secret belongs, if that is not cert.
+func (r *Certificates) otherOwner(ctx context.Context, cert *cmapi.Certificate, secret *SecretView) (string, error) {
+	siblings, err := certificatesFor(ctx, r.Cache, cert.Namespace, cert.Spec.SecretName)
+	if err != nil || len(siblings) < 2 {
+		return "", err
+	}
+	if owner := ownerAmong(siblings, secret); owner != cert.Name {
+		return owner, nil
+	}
+	return "", nil
+}
+
+// ownerAmong picks which of several Certificates a Secret belongs to: the one that it was issued for, else the oldest, ties by
+// name.
+func ownerAmong(siblings []cmapi.Certificate, secret *SecretView) string {
+	oldest := &siblings[0]
+	for i := range siblings {
+		c := &siblings[i]
+		if secret != nil && secret.Annotations[annCertificate] == c.Name {
+			return c.Name
+		}
+		if c.CreationTimestamp.Before(&oldest.CreationTimestamp) || c.CreationTimestamp.Equal(&oldest.CreationTimestamp) && c.Name < oldest.Name {
+			oldest = c
+		}
+	}
+	return oldest.Name
+}
+
+// observeNextKey finds the persisted key: the one that the status names, or one that a crash left before the status was written.
+func (r *Certificates) observeNextKey(ctx context.Context, s *observed) error {
+	names := map[string]bool{}
+	if n := s.Cert.Status.NextPrivateKeySecretName; n != nil {
+		names[*n] = true
+	}
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	err := r.Cache.List(ctx, list, client.InNamespace(s.Cert.Namespace), client.MatchingFields{indexNextKey: string(s.Cert.UID)}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return fmt.Errorf("listing temporary Secrets: %w", err)
+	}
+	for i := range list.Items {
+		names[list.Items[i].Name] = true
+	}
+	for name := range names {
+		view, err := r.Secrets.View(ctx, keyOf(s.Cert.Namespace, name))
+		if err != nil {
+			return err
+		}
+		if view == nil {
+			continue
+		}
+		k := nextKeyOf(name, view)
+		switch {
+		case view.Labels[labelNextKey] != "true": // the status names somebody else's Secret
+		case s.NextKey == nil && k.Digest.Key != (pki.KeyID{}) && (len(names) == 1 || s.recorded(name)):
+			s.NextKey = k
+		default:
+			s.strays = append(s.strays, k)
+		}
+	}
+	return nil
+}
+
+func (s *observed) recorded(name string) bool {
+	n := s.Cert.Status.NextPrivateKeySecretName
+	return n != nil && *n == name
+}

@@ -1,0 +1,125 @@
+package issuance
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+)
+
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificates,verbs=get;list;watch
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificates/status,verbs=update
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificates/finalizers,verbs=update
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificaterequests,verbs=get;list;watch;create;delete
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificaterequests/status,verbs=update
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
+
+// Certificates keeps the Secret of each Certificate filled with a valid key pair.
+type Certificates struct {
+	// Client writes; Cache reads Certificates, requests, issuers and the metadata of Secrets.
+	Client  client.Client
+	Cache   client.Reader
+	Secrets *Secrets
+	Signer  *Signer
+	Events  record.EventRecorder
+	Now     func() time.Time // nil means time.Now
+
+	Approver Approver
+	// SignAtOnce lets the reconciler have its own requests signed where the issuer can; without it they wait for whoever
+	// signs requests.
+	SignAtOnce bool
+	BackOff    BackOff
+	// OwnSecrets makes each Certificate own its Secret, so that both go together.
+	OwnSecrets bool
+	// CopiedAnnotations are prefixes of the annotations that a request inherits from its Certificate; "*" stands for all and
+	// a leading "-" takes some away.
+	CopiedAnnotations []string
+	// Recheck bounds how long a timer runs before the clock is looked at again, since a timer knows nothing of a clock that
+	// was set or a machine that slept. Zero means ten minutes.
+	Recheck time.Duration
+	// Workers is how many Certificates are worked on at a time. Zero means 1.
+	Workers int
+
+	writer writer
+}
+
+// Setup registers what wakes the reconciler: a Certificate, one of its requests, the Secret that it names, or the temporary
+// Secret that holds its next key.
+func (r *Certificates) Setup(mgr ctrl.Manager) error {
+	if r.Now == nil {
+		r.Now = time.Now
+	}
+	if r.Recheck == 0 {
+		r.Recheck = 10 * time.Minute
+	}
+	r.writer = writer{client: r.Client, secrets: r.Secrets, written: &written{}, now: r.Now}
+	return ctrl.NewControllerManagedBy(mgr).Named("certificates").
+		For(&cmapi.Certificate{}).
+		Owns(&cmapi.CertificateRequest{}).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.certificatesOf)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers, RateLimiter: backOffLimiter(30 * time.Second)}).
+		Complete(r)
+}
+
+// backOffLimiter retries a key that failed after 200 ms, doubling up to max.
+func backOffLimiter(max time.Duration) workqueue.TypedRateLimiter[reconcile.Request] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](200*time.Millisecond, max)
+}
+
+// Reconcile brings one Certificate where its spec wants it: observe, decide, carry out.
+func (r *Certificates) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	s, history, err := r.observe(ctx, req.NamespacedName)
+	if err != nil || s == nil {
+		return ctrl.Result{}, err
+	}
+	if s.behind {
+		return ctrl.Result{RequeueAfter: writtenFor}, nil
+	}
+	d, discard := decide(s.State)
+	after, err := r.carryOut(ctx, s.State, d, discard)
+	if err == nil {
+		err = r.tidy(ctx, s, d, history)
+	}
+	if outdated(err) {
+		return ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: r.delay(after)}, nil
+}
+
+// delay returns how long to wait until a time, at most Recheck; zero for none.
+func (r *Certificates) delay(until time.Time) time.Duration {
+	if until.IsZero() {
+		return 0
+	}
+	return min(max(until.Sub(r.Now()), time.Millisecond), r.Recheck)
+}
+
+// certificatesOf maps a Secret to the Certificates that name it, or whose next key it holds.
+func (r *Certificates) certificatesOf(ctx context.Context, secret client.Object) []reconcile.Request {
+	var out []reconcile.Request
+	for _, ref := range secret.GetOwnerReferences() {
+		if ref.Kind == cmapi.CertificateKind && secret.GetLabels()[labelNextKey] == "true" {
+			out = append(out, reconcile.Request{NamespacedName: keyOf(secret.GetNamespace(), ref.Name)})
+		}
+	}
+	siblings, err := certificatesFor(ctx, r.Cache, secret.GetNamespace(), secret.GetName())
+	if err != nil {
+		return out
+	}
+	for i := range siblings {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&siblings[i])})
+	}
+	return out
+}

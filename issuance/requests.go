@@ -1,0 +1,173 @@
+package issuance
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+)
+
+// +kubebuilder:rbac:groups=cert-manager.io,resources=signers,resourceNames=issuers.cert-manager.io/*;clusterissuers.cert-manager.io/*,verbs=approve
+
+// Requests approves and signs CertificateRequests, whoever made them.
+type Requests struct {
+	Client  client.Client
+	Cache   client.Reader
+	Secrets *Secrets
+	Signer  *Signer
+	Events  record.EventRecorder
+	Now     func() time.Time // nil means time.Now
+
+	Approver Approver
+	// Sign is false where only approval is our business.
+	Sign    bool
+	Workers int
+
+	writer writer
+}
+
+// Setup registers what wakes the reconciler: a request, the issuer that it names, or the Secret with its private key.
+// certificates, where that reconciler runs too, is asked which requests it is working on itself.
+func (r *Requests) Setup(mgr ctrl.Manager, certificates *Certificates) error {
+	if r.Now == nil {
+		r.Now = time.Now
+	}
+	r.writer = writer{client: r.Client, secrets: r.Secrets, written: &written{}, now: r.Now}
+	if certificates != nil {
+		r.writer.written = certificates.writer.written
+	}
+	return ctrl.NewControllerManagedBy(mgr).Named("certificaterequests").
+		For(&cmapi.CertificateRequest{}).
+		Watches(&cmapi.Issuer{}, handler.EnqueueRequestsFromMapFunc(r.requestsTo)).
+		Watches(&cmapi.ClusterIssuer{}, handler.EnqueueRequestsFromMapFunc(r.requestsTo)).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.requestsKeyedBy)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers, RateLimiter: backOffLimiter(5 * time.Minute)}).
+		Complete(r)
+}
+
+// Reconcile takes one request as far as it can go now.
+func (r *Requests) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
+	req := &cmapi.CertificateRequest{}
+	if err := r.Cache.Get(ctx, key.NamespacedName, req); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if req.DeletionTimestamp != nil || settled(&req.Status) {
+		return ctrl.Result{}, nil
+	}
+	if r.writer.written.behind(requestID(req), req.ResourceVersion, r.Now()) {
+		return ctrl.Result{RequeueAfter: writtenFor}, nil
+	}
+	next, err := r.advance(ctx, req)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if equality.Semantic.DeepEqual(&req.Status, &next.Status) {
+		return ctrl.Result{}, nil
+	}
+	err = r.writer.updateRequestStatus(ctx, next)
+	if outdated(err) || apierrors.IsNotFound(err) {
+		return ctrl.Result{}, nil // whatever changed it brings it back
+	}
+	if err == nil {
+		r.tell(req, next)
+	}
+	return ctrl.Result{}, err
+}
+
+// settled tells whether a request has come to its end: issued, failed, or denied and said so.
+func settled(st *cmapi.CertificateRequestStatus) bool {
+	if isTrue(st, cmapi.CertificateRequestConditionInvalidRequest) {
+		return true
+	}
+	ready := requestCondition(st, cmapi.CertificateRequestConditionReady)
+	return ready != nil && ready.Reason != cmapi.CertificateRequestReasonPending
+}
+
+// advance returns the request as it is to be written: approved if it may be, and signed if it can be.
+func (r *Requests) advance(ctx context.Context, req *cmapi.CertificateRequest) (*cmapi.CertificateRequest, error) {
+	next, now := req.DeepCopy(), r.Now()
+	st := &next.Status
+	if isTrue(st, cmapi.CertificateRequestConditionDenied) {
+		if serves(req.Spec.IssuerRef) && r.Sign {
+			setDenied(st, now)
+		}
+		return next, nil
+	}
+	if !isTrue(st, cmapi.CertificateRequestConditionApproved) {
+		if !r.Approver.Approves(req.Spec.IssuerRef, req.Namespace) {
+			return next, nil
+		}
+		setApproved(st, now)
+	}
+	if !r.Sign || !serves(req.Spec.IssuerRef) {
+		return next, nil
+	}
+	signed, err := r.Signer.Sign(ctx, req.Namespace, &req.Spec, req.Annotations[annKeySecret], nil, now)
+	if problem := problemOf(err); problem != nil {
+		setProblem(st, now, problem)
+		return next, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	setIssued(st, now, signed)
+	return next, nil
+}
+
+// tell says what happened to a request: each thing once, when it becomes so.
+func (r *Requests) tell(was, is *cmapi.CertificateRequest) {
+	if !isTrue(&was.Status, cmapi.CertificateRequestConditionApproved) && isTrue(&is.Status, cmapi.CertificateRequestConditionApproved) {
+		r.Events.Event(is, corev1.EventTypeNormal, approvedReason, approvedMessage)
+	}
+	ready := requestCondition(&is.Status, cmapi.CertificateRequestConditionReady)
+	if ready == nil {
+		return
+	}
+	switch ready.Reason {
+	case cmapi.CertificateRequestReasonIssued:
+		r.Events.Event(is, corev1.EventTypeNormal, "CertificateIssued", ready.Message)
+	case cmapi.CertificateRequestReasonPending:
+		r.Events.Event(is, corev1.EventTypeNormal, "Pending", ready.Message)
+	default:
+		r.Events.Event(is, corev1.EventTypeWarning, ready.Reason, ready.Message)
+	}
+}
+
+// requestsTo maps an issuer to the requests that wait for it.
+func (r *Requests) requestsTo(ctx context.Context, obj client.Object) []reconcile.Request {
+	kind := cmapi.IssuerKind
+	if obj.GetNamespace() == "" {
+		kind = cmapi.ClusterIssuerKind
+	}
+	return r.waiting(ctx, client.MatchingFields{indexIssuer: kind + "/" + obj.GetNamespace() + "/" + obj.GetName()})
+}
+
+// requestsKeyedBy maps a Secret to the requests that wait for the private key in it.
+func (r *Requests) requestsKeyedBy(ctx context.Context, secret client.Object) []reconcile.Request {
+	return r.waiting(ctx, client.InNamespace(secret.GetNamespace()), client.MatchingFields{indexKeySecret: secret.GetName()})
+}
+
+func (r *Requests) waiting(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
+	var list cmapi.CertificateRequestList
+	if err := r.Cache.List(ctx, &list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {
+		return nil // the cache answers errors only before it has started
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		if !settled(&list.Items[i].Status) {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+	}
+	return out
+}

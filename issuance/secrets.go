@@ -1,0 +1,221 @@
+package issuance
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/singleflight"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trustglass/trustglass/issuance/pki"
+)
+
+// Secrets is the one place where payloads of Secrets are read. It remembers digests, each bound to the resourceVersion that it
+// was made from, and never a payload.
+//
+// Live reads go to the API server; Cache holds metadata of all Secrets.
+type Secrets struct {
+	Live, Cache client.Reader
+
+	prefill sync.Once
+	flight  singleflight.Group
+	mu      sync.Mutex
+	seen    map[types.NamespacedName]SecretView // guarded by mu
+}
+
+// SecretView is what a decision may know of a Secret.
+type SecretView struct {
+	UID             types.UID
+	ResourceVersion string
+	Type            corev1.SecretType // empty when only metadata was needed
+	Labels          map[string]string
+	Annotations     map[string]string
+	OwnerReferences []metav1.OwnerReference
+	// Managed are the labels and annotations that our field manager owns, those derived from the leaf apart, as sorted
+	// "labels/KEY" and "annotations/KEY".
+	Managed []string
+	Digest  pki.Digest
+	// DerivedCurrent tells whether the annotations that describe the leaf are there and right.
+	DerivedCurrent bool
+}
+
+// View returns a Secret as it is in the cache, or as we have read or written it since, whichever is newer; nil when there
+// is none. The payload is read only when the digest of this resourceVersion is not known.
+func (s *Secrets) View(ctx context.Context, key types.NamespacedName) (*SecretView, error) {
+	s.prefill.Do(func() { s.list(ctx) })
+	meta := newSecretMetadata()
+	err := s.Cache.Get(ctx, key, meta)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("reading Secret %s from the cache: %w", key, err)
+	}
+	known, ok := s.recall(key)
+	switch {
+	case err != nil && !ok:
+		return nil, nil
+	case err == nil && ok && !newer(meta.ResourceVersion, known.ResourceVersion):
+		return &known, nil
+	}
+	return s.Read(ctx, key) // new in the cache, or gone from it after we saw it: the API server decides
+}
+
+// Read reads a Secret live and remembers its digest; nil when there is none.
+func (s *Secrets) Read(ctx context.Context, key types.NamespacedName) (*SecretView, error) {
+	secret := &corev1.Secret{}
+	err := s.Live.Get(ctx, key, secret)
+	if apierrors.IsNotFound(err) {
+		s.Forget(key)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading Secret %s: %w", key, err)
+	}
+	return s.Remember(secret), nil
+}
+
+// Payload returns a Secret's data as it is now. Callers that ask while a read is under way share its answer; they must not
+// change it.
+func (s *Secrets) Payload(ctx context.Context, key types.NamespacedName) (map[string][]byte, error) {
+	data, err, _ := s.flight.Do(key.String(), func() (any, error) {
+		secret := &corev1.Secret{}
+		err := s.Live.Get(ctx, key, secret)
+		return secret.Data, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading Secret %s: %w", key, err)
+	}
+	return data.(map[string][]byte), nil
+}
+
+// Remember keeps the digest of a Secret that was just read or written.
+func (s *Secrets) Remember(secret *corev1.Secret) *SecretView {
+	view := SecretView{
+		UID: secret.UID, ResourceVersion: secret.ResourceVersion, Type: secret.Type,
+		Labels: secret.Labels, Annotations: secret.Annotations, OwnerReferences: secret.OwnerReferences,
+		Managed: managedKeys(secret.ManagedFields),
+		Digest:  pki.NewDigest(secret.Data),
+	}
+	view.DerivedCurrent = contains(secret.Annotations, pki.LeafAnnotations(secret.Data["tls.crt"]))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen == nil {
+		s.seen = map[types.NamespacedName]SecretView{}
+	}
+	s.seen[client.ObjectKeyFromObject(secret)] = view
+	return &view
+}
+
+// Forget drops what is remembered of a Secret that nobody needs any more.
+func (s *Secrets) Forget(key types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.seen, key)
+}
+
+func (s *Secrets) recall(key types.NamespacedName) (SecretView, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.seen[key]
+	return v, ok
+}
+
+// pageSize bounds how much of the issued Secrets is in memory at once while their digests are made: about 2 MiB.
+const pageSize = 250
+
+// list makes the digests of all issued Secrets page by page: one read of many at a start instead of many reads of one. What
+// it can't read, View reads one by one.
+func (s *Secrets) list(ctx context.Context) {
+	opts := client.ListOptions{Limit: pageSize}
+	client.MatchingLabels{labelManaged: "true"}.ApplyToList(&opts)
+	for {
+		page := &corev1.SecretList{}
+		if err := s.Live.List(ctx, page, &opts); err != nil {
+			return
+		}
+		for i := range page.Items {
+			s.Remember(&page.Items[i])
+		}
+		if opts.Continue = page.Continue; opts.Continue == "" {
+			return
+		}
+	}
+}
+
+// newer compares two resourceVersions, which the API server promises to be comparable as numbers.
+func newer(a, b string) bool { return len(a) > len(b) || len(a) == len(b) && a > b }
+
+func newSecretMetadata() *metav1.PartialObjectMetadata {
+	m := &metav1.PartialObjectMetadata{}
+	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return m
+}
+
+// managedKeys returns the labels and annotations that our field manager has applied. Entries that don't parse own nothing, which
+// makes the Secret be applied once more.
+func managedKeys(entries []metav1.ManagedFieldsEntry) []string {
+	var out []string
+	for _, e := range entries {
+		if e.Manager != FieldManager || e.FieldsV1 == nil {
+			continue
+		}
+		var fields struct {
+			Metadata struct {
+				Labels      map[string]json.RawMessage `json:"f:labels"`
+				Annotations map[string]json.RawMessage `json:"f:annotations"`
+			} `json:"f:metadata"`
+		}
+		if json.Unmarshal(e.FieldsV1.GetRawBytes(), &fields) != nil {
+			continue
+		}
+		for field := range fields.Metadata.Labels {
+			if name, ok := strings.CutPrefix(field, "f:"); ok {
+				out = append(out, "labels/"+name)
+			}
+		}
+		for field := range fields.Metadata.Annotations {
+			if name, ok := strings.CutPrefix(field, "f:"); ok && !pki.IsLeafAnnotation(name) {
+				out = append(out, "annotations/"+name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// contains tells whether have holds all of want.
+func contains(have, want map[string]string) bool {
+	for k, v := range want {
+		if got, ok := have[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+// fieldsOf returns the managed fields of an applied metadata, as managedKeys reads them.
+func fieldsOf(m metadata) *metav1.FieldsV1 {
+	set := func(values map[string]string) map[string]struct{} {
+		out := map[string]struct{}{}
+		for k := range values {
+			out["f:"+k] = struct{}{}
+		}
+		return out
+	}
+	raw, err := json.Marshal(map[string]any{"f:metadata": map[string]any{"f:labels": set(m.Labels), "f:annotations": set(m.Annotations)}})
+	if err != nil { // maps of strings always encode
+		return nil
+	}
+	return metav1.NewFieldsV1(string(raw))
+}
+
+// sameKeys tells whether the labels and annotations that our field manager owns are those of m.
+func sameKeys(managed []string, m metadata) bool {
+	return slices.Equal(managed, managedKeys([]metav1.ManagedFieldsEntry{{Manager: FieldManager, FieldsV1: fieldsOf(m)}}))
+}
