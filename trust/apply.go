@@ -1,0 +1,259 @@
+package trust
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	trustapi "github.com/cert-manager/trust-manager/pkg/apis/trust/v1alpha1"
+)
+
+// mustBeAbsent is a version that no object ever has (etcd's first write is revision 2). The API server compares an applied
+// version with the stored object's and ignores it if there is none: applying at this version creates, or conflicts.
+const mustBeAbsent = "1"
+
+// errStale says that a decision was made on a view that is outdated by now. The next reconciliation decides again.
+var errStale = errors.New("the cache is behind")
+
+// outcome is what became of the actions.
+type outcome struct {
+	mu        sync.Mutex
+	Applied   int
+	Cleaned   int
+	Kept      int
+	Drift     []string // namespaces whose edited target was put back
+	Conflicts []string // namespaces whose ConfigMap is someone else's
+	Failed    []failure
+	Stale     []error // decisions that were outdated, or could not be confirmed, and are made again
+}
+
+type failure struct {
+	Namespace string
+	Err       error
+}
+
+// apply carries out the actions, at most Parallel writes at a time over all Bundles. A failure stops nothing else.
+func (r *Reconciler) apply(ctx context.Context, o observed, todo []Action) *outcome {
+	out := &outcome{}
+	if err := r.confirm(ctx, o, todo); err != nil {
+		out.Stale = append(out.Stale, err)
+		todo = withoutCleans(todo)
+	}
+	data, err := dataOf(o)
+	if err != nil {
+		out.Stale = append(out.Stale, err)
+		return out
+	}
+	var wg sync.WaitGroup
+	write := func(namespace string, count *int, do func() error) {
+		r.slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-r.slots }()
+			out.add(namespace, do(), count)
+		})
+	}
+	for _, action := range todo {
+		switch a := action.(type) {
+		case Keep:
+			out.Kept++
+		case Refuse:
+			out.Conflicts = append(out.Conflicts, a.Namespace)
+		case Clean:
+			write(a.Namespace, &out.Cleaned, func() error { return r.clean(ctx, o, a) })
+		case Apply:
+			write(a.Namespace, &out.Applied, func() error {
+				err := r.applyTarget(ctx, o, a, data)
+				if err == nil && a.Drift {
+					out.drifted(a.Namespace)
+				}
+				return err
+			})
+		}
+	}
+	wg.Wait()
+	return out
+}
+
+func (o *outcome) add(namespace string, err error, count *int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case err == nil:
+		*count++
+	case errors.Is(err, errStale) || apierrors.IsConflict(err):
+		o.Stale = append(o.Stale, err)
+	case apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		// The namespace has gone since; so has the wish for a target.
+	default:
+		o.Failed = append(o.Failed, failure{Namespace: namespace, Err: err})
+	}
+}
+
+func (o *outcome) drifted(namespace string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.Drift = append(o.Drift, namespace)
+}
+
+// applyTarget writes one target; data is dataOf the Bundle.
+func (r *Reconciler) applyTarget(ctx context.Context, o observed, a Apply, data []byte) error {
+	cfg := targetConfig(o.Bundle, *o.State.Want, a.Namespace)
+	if a.Version == "" {
+		return r.serverSideApply(ctx, cfg.WithResourceVersion(mustBeAbsent), data, o.Now)
+	}
+	return r.serverSideApply(ctx, cfg.WithResourceVersion(a.Version), data, o.Now, client.ForceOwnership)
+}
+
+// targetConfig is a target's metadata as trust-manager writes it, field by field.
+func targetConfig(b *trustapi.Bundle, want Desired, namespace string) *corev1ac.ConfigMapApplyConfiguration {
+	template := b.Spec.Target.ConfigMap.Metadata
+	return corev1ac.ConfigMap(b.Name, namespace).
+		WithLabels(template.Labels).
+		WithLabels(map[string]string{LabelBundle: b.Name}).
+		WithAnnotations(template.Annotations).
+		WithAnnotations(map[string]string{AnnotationHash: want.Hash}).
+		WithOwnerReferences(metav1ac.OwnerReference().
+			WithAPIVersion(trustapi.SchemeGroupVersion.String()).WithKind(trustapi.BundleKind).
+			WithName(b.Name).WithUID(b.UID).
+			WithController(true).WithBlockOwnerDeletion(true))
+}
+
+// dataOf encodes a target's data, once for all targets of a Bundle.
+func dataOf(o observed) ([]byte, error) {
+	if o.State.Want == nil {
+		return nil, nil
+	}
+	data, err := json.Marshal(map[string]string{o.State.Want.Key: o.Pool.PEM})
+	if err != nil {
+		return nil, fmt.Errorf("encoding the data of Bundle %s: %w", o.Bundle.Name, err)
+	}
+	return data, nil
+}
+
+// serverSideApply sends cfg with encoded data, if any, and remembers the answer. The answer is asked for as metadata: it
+// spares sending each bundle back. The body is ours, so the server need not look for unknown fields in it.
+func (r *Reconciler) serverSideApply(ctx context.Context, cfg *corev1ac.ConfigMapApplyConfiguration, data []byte, now time.Time, opts ...client.PatchOption) error {
+	key := types.NamespacedName{Namespace: *cfg.Namespace, Name: *cfg.Name}
+	body, err := json.Marshal(cfg)
+	if err != nil {
+		return fmt.Errorf("encoding ConfigMap %s: %w", key, err)
+	}
+	if data != nil {
+		body = slices.Concat(body[:len(body)-1], []byte(`,"data":`), data, []byte("}"))
+	}
+	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+	answer.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
+	opts = append(opts, client.FieldOwner(FieldManager), client.FieldValidation(metav1.FieldValidationIgnore))
+	if err := r.Client.Patch(ctx, answer, client.RawPatch(types.ApplyYAMLPatchType, body), opts...); err != nil {
+		return fmt.Errorf("applying ConfigMap %s: %w", key, err)
+	}
+	r.memory.remember(key, parseFound(answer, map[string][]string{}), false, now)
+	return nil
+}
+
+// confirm reads a Bundle live before any of its targets is taken back: the spec in the cache may be outdated.
+func (r *Reconciler) confirm(ctx context.Context, o observed, todo []Action) error {
+	if len(withoutCleans(todo)) == len(todo) {
+		return nil
+	}
+	var live trustapi.Bundle
+	if err := r.Live.Get(ctx, types.NamespacedName{Name: o.Bundle.Name}, &live); err != nil {
+		return fmt.Errorf("reading Bundle %s: %w", o.Bundle.Name, err)
+	}
+	if live.UID != o.Bundle.UID || live.Generation != o.Bundle.Generation {
+		return errStale
+	}
+	return nil
+}
+
+func withoutCleans(todo []Action) []Action {
+	var rest []Action
+	for _, a := range todo {
+		if _, ok := a.(Clean); !ok {
+			rest = append(rest, a)
+		}
+	}
+	return rest
+}
+
+// clean takes back one target: the ConfigMap if all its data is the Bundle's, else only what the Bundle put there, so that
+// it belongs to those who own the rest.
+func (r *Reconciler) clean(ctx context.Context, o observed, a Clean) error {
+	if o.State.Want != nil {
+		if err := r.confirmDeselected(ctx, o, a.Namespace); err != nil {
+			return err
+		}
+	}
+	key := types.NamespacedName{Namespace: a.Namespace, Name: o.Bundle.Name}
+	var live corev1.ConfigMap
+	if err := r.Client.Get(ctx, key, &live); err != nil {
+		return fmt.Errorf("reading ConfigMap %s: %w", key, err)
+	}
+	if live.UID != a.UID || live.ResourceVersion != a.Version {
+		return errStale
+	}
+	if onlyOurs(&live) {
+		err := r.Client.Delete(ctx, &live, client.Preconditions{UID: &a.UID, ResourceVersion: &a.Version})
+		if err != nil {
+			return fmt.Errorf("deleting ConfigMap %s: %w", key, err)
+		}
+		r.memory.remember(key, Found{UID: a.UID, Version: a.Version}, true, o.Now)
+		return nil
+	}
+	cfg := corev1ac.ConfigMap(key.Name, key.Namespace).WithResourceVersion(a.Version)
+	return r.serverSideApply(ctx, cfg, nil, o.Now, client.ForceOwnership)
+}
+
+// confirmDeselected reads a namespace live: the labels in the cache may be outdated.
+func (r *Reconciler) confirmDeselected(ctx context.Context, o observed, namespace string) error {
+	var ns metav1.PartialObjectMetadata
+	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.Live.Get(ctx, types.NamespacedName{Name: namespace}, &ns); err != nil {
+		return fmt.Errorf("reading namespace %s: %w", namespace, err)
+	}
+	if o.Selector.Matches(labels.Set(ns.Labels)) {
+		return errStale
+	}
+	return nil
+}
+
+// onlyOurs tells whether FieldManager, and no one beside it, owns every data key.
+func onlyOurs(c *corev1.ConfigMap) bool {
+	ours, others := map[string]bool{}, map[string]bool{}
+	for _, e := range c.ManagedFields {
+		if e.FieldsV1 == nil {
+			continue
+		}
+		for _, k := range dataKeys(e.FieldsV1.GetRawString()) {
+			if e.Manager == FieldManager {
+				ours[k] = true
+			} else {
+				others[k] = true
+			}
+		}
+	}
+	for k := range c.Data {
+		if !ours[k] || others[k] {
+			return false
+		}
+	}
+	for k := range c.BinaryData {
+		if !ours[k] || others[k] {
+			return false
+		}
+	}
+	return true
+}
