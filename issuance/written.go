@@ -10,6 +10,7 @@ import (
 type written struct {
 	mu       sync.Mutex
 	versions map[string]version // guarded by mu
+	swept    time.Time          // guarded by mu
 }
 
 type version struct {
@@ -28,6 +29,20 @@ func (w *written) add(key, resourceVersion string, now time.Time) {
 		w.versions = map[string]version{}
 	}
 	w.versions[key] = version{resourceVersion, now.Add(writtenFor)}
+	w.sweep(now)
+}
+
+// sweep forgets, from time to time, what nobody has asked for again.
+func (w *written) sweep(now time.Time) {
+	if now.Sub(w.swept) < writtenFor {
+		return
+	}
+	w.swept = now
+	for key, v := range w.versions {
+		if now.After(v.forget) {
+			delete(w.versions, key)
+		}
+	}
 }
 
 // held is newer than every resourceVersion.
