@@ -1,0 +1,46 @@
+package main
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/trustglass/trustglass/issuance"
+	"github.com/trustglass/trustglass/reflector"
+	"github.com/trustglass/trustglass/trust"
+)
+
+// trim returns what the caches keep of an object. Of Secrets and ConfigMaps they see metadata only, and of one that concerns
+// no feature they keep its name and version: a cluster's other Secrets cost a few hundred bytes each. The last-applied annotation
+// always goes: kubectl writes whole payloads into it.
+func trim(trustNamespace string) func(any) (any, error) {
+	return func(obj any) (any, error) {
+		m, ok := obj.(*metav1.PartialObjectMetadata)
+		if !ok {
+			if acc, err := meta.Accessor(obj); err == nil {
+				acc.SetManagedFields(nil)
+				delete(acc.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
+			}
+			return obj, nil // what is no object, a tombstone, stays what it is
+		}
+		delete(m.Annotations, corev1.LastAppliedConfigAnnotation)
+		m.Finalizers = nil
+		if m.Kind == "Namespace" {
+			m.ManagedFields, m.OwnerReferences = nil, nil
+			return m, nil
+		}
+		if reflector.Keeps(m) || trust.Keeps(m, trustNamespace) {
+			return m, nil
+		}
+		m.Annotations, m.ManagedFields = nil, nil
+		if m.Kind != "Secret" || !issuance.Keeps(m) {
+			m.Labels, m.OwnerReferences = nil, nil
+			m.GenerateName, m.SelfLink = "", ""
+		}
+		// A substring of a decoded message would hold the whole message in memory.
+		m.Name, m.Namespace = strings.Clone(m.Name), strings.Clone(m.Namespace)
+		return m, nil
+	}
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/yaml"
+
+	"github.com/trustglass/trustglass/issuance"
+)
+
+// Config holds every setting of the daemon. Each field is a key of the config file, a flag and an environment variable:
+// clusterResourceNamespace, --cluster-resource-namespace and TRUSTGLASS_CLUSTER_RESOURCE_NAMESPACE are one. A flag wins over
+// the environment, which wins over the file.
+type Config struct {
+	// Kubeconfig is the path of a kubeconfig file. Empty means the pod's own ServiceAccount.
+	Kubeconfig string `json:"kubeconfig"`
+	// OwnNamespace is the namespace that the daemon runs in: the default of the two below, and closed to automatic mirrors.
+	OwnNamespace string `json:"ownNamespace"`
+	// ClusterResourceNamespace is where the Secrets of ClusterIssuers lie. Empty means OwnNamespace.
+	ClusterResourceNamespace string `json:"clusterResourceNamespace"`
+	// TrustNamespace is where Bundles find their sources. Empty means OwnNamespace.
+	TrustNamespace string `json:"trustNamespace"`
+
+	// Controllers lists what runs: names from the list of controllers, "*" for all, "-name" to take one away.
+	Controllers []string `json:"controllers"`
+	// ConcurrentWorkers is how many Certificates, and how many CertificateRequests, are worked on at a time.
+	ConcurrentWorkers int `json:"concurrentWorkers"`
+	// ParallelWrites is how many mirrors, and how many bundle targets, are written at a time.
+	ParallelWrites int `json:"parallelWrites"`
+
+	// EnableCertificateOwnerRef makes a Certificate own its Secret, so that deleting one deletes the other.
+	EnableCertificateOwnerRef bool `json:"enableCertificateOwnerRef"`
+	// CopiedAnnotationPrefixes are prefixes of the annotations that a CertificateRequest inherits from its Certificate; a
+	// leading "-" takes some away.
+	CopiedAnnotationPrefixes []string `json:"copiedAnnotationPrefixes"`
+	// ApproveSignerNames lists the issuers whose requests are approved without anybody being asked.
+	ApproveSignerNames []string `json:"approveSignerNames"`
+	// CertificateRequestMinimumBackoffDuration is the pause after a first failed issuance; it doubles with each failure.
+	CertificateRequestMinimumBackoffDuration metav1.Duration `json:"certificateRequestMinimumBackoffDuration"`
+	// CertificateRequestMaximumBackoffDuration is the longest such pause.
+	CertificateRequestMaximumBackoffDuration metav1.Duration `json:"certificateRequestMaximumBackoffDuration"`
+
+	// ReflectorExcludedNamespaces are globs of namespaces whose objects are neither sources nor direct mirrors.
+	ReflectorExcludedNamespaces []string `json:"reflectorExcludedNamespaces"`
+	// FilterExpiredCertificates leaves expired certificates out of Bundles.
+	FilterExpiredCertificates bool `json:"filterExpiredCertificates"`
+	// FilterNonCACerts leaves certificates that are no CA out of Bundles.
+	FilterNonCACerts bool `json:"filterNonCACerts"`
+
+	// LeaderElect makes each feature wait for its Lease. Turn it off only where nothing else can run.
+	LeaderElect bool `json:"leaderElect"`
+	// LeaderElectionNamespace holds the Leases, that of Bundles apart, which lies in TrustNamespace.
+	LeaderElectionNamespace string `json:"leaderElectionNamespace"`
+	// LeaseDuration is how long a Lease is good without being renewed: the pause after a crash.
+	LeaseDuration metav1.Duration `json:"leaseDuration"`
+
+	// MetricsBindAddress serves /metrics; "0" turns it off.
+	MetricsBindAddress string `json:"metricsBindAddress"`
+	// HealthProbeBindAddress serves /livez and /readyz; "0" turns it off.
+	HealthProbeBindAddress string `json:"healthProbeBindAddress"`
+	// ProfilingBindAddress serves /debug/pprof; "0" turns it off. Profiles show nothing of Secrets but may slow the daemon down.
+	ProfilingBindAddress string `json:"profilingBindAddress"`
+	// ShutdownGracePeriod is how long work under way may take after the signal to stop.
+	ShutdownGracePeriod metav1.Duration `json:"shutdownGracePeriod"`
+
+	// LogFormat is console or json.
+	LogFormat string `json:"logFormat"`
+	// LogLevel is 0 for what an operator needs to know and 1 for detail.
+	LogLevel int `json:"logLevel"`
+}
+
+const (
+	formatConsole = "console"
+	formatJSON    = "json"
+)
+
+// defaultConfig returns the settings that hold where nothing else is said.
+func defaultConfig() Config {
+	return Config{
+		OwnNamespace:                             "cert-manager",
+		Controllers:                              []string{"*"},
+		ConcurrentWorkers:                        16,
+		ParallelWrites:                           32,
+		CopiedAnnotationPrefixes:                 []string{"*", "-kubectl.kubernetes.io/", "-fluxcd.io/", "-argocd.argoproj.io/"},
+		ApproveSignerNames:                       issuance.DefaultSigners(),
+		CertificateRequestMinimumBackoffDuration: metav1.Duration{Duration: time.Hour},
+		CertificateRequestMaximumBackoffDuration: metav1.Duration{Duration: 32 * time.Hour},
+		LeaderElect:                              true,
+		LeaderElectionNamespace:                  "kube-system",
+		LeaseDuration:                            metav1.Duration{Duration: 30 * time.Second},
+		MetricsBindAddress:                       ":9402",
+		HealthProbeBindAddress:                   ":9403",
+		ShutdownGracePeriod:                      metav1.Duration{Duration: 20 * time.Second},
+		LogFormat:                                formatJSON,
+	}
+}
+
+// addFlags binds every setting to a flag; c's values are the defaults.
+func (c *Config) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "path of a kubeconfig file (default: the pod's ServiceAccount)")
+	f.StringVar(&c.OwnNamespace, "own-namespace", c.OwnNamespace, "namespace that the daemon runs in")
+	f.StringVar(&c.ClusterResourceNamespace, "cluster-resource-namespace", c.ClusterResourceNamespace, "namespace of the Secrets of ClusterIssuers (default: --own-namespace)")
+	f.StringVar(&c.TrustNamespace, "trust-namespace", c.TrustNamespace, "namespace of the sources of Bundles (default: --own-namespace)")
+	f.StringSliceVar(&c.Controllers, "controllers", c.Controllers, "what runs: '*', a name, or '-name' to take one away; names: "+strings.Join(controllerNames(), ", "))
+	f.IntVar(&c.ConcurrentWorkers, "concurrent-workers", c.ConcurrentWorkers, "Certificates worked on at a time")
+	f.IntVar(&c.ParallelWrites, "parallel-writes", c.ParallelWrites, "mirrors, and bundle targets, written at a time")
+	f.BoolVar(&c.EnableCertificateOwnerRef, "enable-certificate-owner-ref", c.EnableCertificateOwnerRef, "make a Certificate own its Secret: deleting one deletes the other")
+	f.StringSliceVar(&c.CopiedAnnotationPrefixes, "copied-annotation-prefixes", c.CopiedAnnotationPrefixes, "annotations that a CertificateRequest inherits; '-prefix' takes some away")
+	f.StringSliceVar(&c.ApproveSignerNames, "approve-signer-names", c.ApproveSignerNames, "issuers whose requests are approved without anybody being asked")
+	f.DurationVar(&c.CertificateRequestMinimumBackoffDuration.Duration, "certificate-request-minimum-backoff-duration", c.CertificateRequestMinimumBackoffDuration.Duration, "pause after a first failed issuance; doubles with each failure")
+	f.DurationVar(&c.CertificateRequestMaximumBackoffDuration.Duration, "certificate-request-maximum-backoff-duration", c.CertificateRequestMaximumBackoffDuration.Duration, "longest pause after a failed issuance")
+	f.StringSliceVar(&c.ReflectorExcludedNamespaces, "reflector-excluded-namespaces", c.ReflectorExcludedNamespaces, "globs of namespaces whose objects are neither sources nor direct mirrors")
+	f.BoolVar(&c.FilterExpiredCertificates, "filter-expired-certificates", c.FilterExpiredCertificates, "leave expired certificates out of Bundles")
+	f.BoolVar(&c.FilterNonCACerts, "filter-non-ca-certs", c.FilterNonCACerts, "leave certificates that are no CA out of Bundles")
+	f.BoolVar(&c.LeaderElect, "leader-elect", c.LeaderElect, "wait for the Leases before working")
+	f.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", c.LeaderElectionNamespace, "namespace of the Leases")
+	f.DurationVar(&c.LeaseDuration.Duration, "lease-duration", c.LeaseDuration.Duration, "how long a Lease is good without being renewed")
+	f.StringVar(&c.MetricsBindAddress, "metrics-bind-address", c.MetricsBindAddress, "address of /metrics, or 0 for none")
+	f.StringVar(&c.HealthProbeBindAddress, "health-probe-bind-address", c.HealthProbeBindAddress, "address of /livez and /readyz, or 0 for none")
+	f.StringVar(&c.ProfilingBindAddress, "profiling-bind-address", c.ProfilingBindAddress, "address of /debug/pprof, or 0 for none")
+	f.DurationVar(&c.ShutdownGracePeriod.Duration, "shutdown-grace-period", c.ShutdownGracePeriod.Duration, "how long work under way may take after the signal to stop")
+	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "console or json")
+	f.IntVarP(&c.LogLevel, "log-level", "v", c.LogLevel, "0, or 1 for detail")
+}
+
+const envPrefix = "TRUSTGLASS_"
+
+// load completes a Config whose flags are parsed: the file at path (empty: none) and the environment fill in what no flag set.
+func (c *Config) load(f *pflag.FlagSet, path string, lookupEnv func(string) (string, bool)) error {
+	set := map[string]string{}
+	f.Visit(func(flag *pflag.Flag) { set[flag.Name] = plainValue(flag) })
+	if path != "" {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("reading the config file: %w", err)
+		}
+		if err := yaml.UnmarshalStrict(raw, c); err != nil {
+			return fmt.Errorf("parsing the config file %s: %w", path, err)
+		}
+	}
+	var errs []error
+	f.VisitAll(func(flag *pflag.Flag) {
+		env := envPrefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		if value, ok := lookupEnv(env); ok {
+			if err := replaceValue(flag, value); err != nil {
+				errs = append(errs, fmt.Errorf("environment variable %s: %w", env, err))
+			}
+		}
+		if value, ok := set[flag.Name]; ok {
+			errs = append(errs, replaceValue(flag, value))
+		}
+	})
+	if c.ClusterResourceNamespace == "" {
+		c.ClusterResourceNamespace = c.OwnNamespace
+	}
+	if c.TrustNamespace == "" {
+		c.TrustNamespace = c.OwnNamespace
+	}
+	return errors.Join(errs...)
+}
+
+// plainValue is a flag's value in the form in which replaceValue takes it.
+func plainValue(f *pflag.Flag) string {
+	if list, ok := f.Value.(pflag.SliceValue); ok {
+		return strings.Join(list.GetSlice(), ",")
+	}
+	return f.Value.String()
+}
+
+// replaceValue sets a flag; a list is replaced, not added to.
+func replaceValue(f *pflag.Flag, value string) error {
+	if list, ok := f.Value.(pflag.SliceValue); ok {
+		if value == "" {
+			return list.Replace(nil)
+		}
+		return list.Replace(strings.Split(value, ","))
+	}
+	return f.Value.Set(value)
+}
+
+// Validate names every setting that is wrong, and what would be right.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+	}
+	for field, ns := range map[string]string{
+		"ownNamespace": c.OwnNamespace, "clusterResourceNamespace": c.ClusterResourceNamespace,
+		"trustNamespace": c.TrustNamespace, "leaderElectionNamespace": c.LeaderElectionNamespace,
+	} {
+		if msgs := validation.IsDNS1123Label(ns); len(msgs) > 0 {
+			bad(field, "%q is not a namespace: %s", ns, strings.Join(msgs, ", "))
+		}
+	}
+	if _, err := selectControllers(c.Controllers); err != nil {
+		bad("controllers", "%s", err)
+	}
+	if c.ConcurrentWorkers < 1 || c.ConcurrentWorkers > 256 {
+		bad("concurrentWorkers", "%d is not between 1 and 256", c.ConcurrentWorkers)
+	}
+	if c.ParallelWrites < 1 || c.ParallelWrites > 512 {
+		bad("parallelWrites", "%d is not between 1 and 512", c.ParallelWrites)
+	}
+	if base, max := c.CertificateRequestMinimumBackoffDuration.Duration, c.CertificateRequestMaximumBackoffDuration.Duration; base <= 0 || max < base {
+		bad("certificateRequestMinimumBackoffDuration", "%s must be more than 0 and at most certificateRequestMaximumBackoffDuration, %s", base, max)
+	}
+	for _, s := range c.ApproveSignerNames {
+		if before, after, ok := strings.Cut(s, "/"); !ok || !strings.Contains(before, ".") || after == "" {
+			bad("approveSignerNames", "%q is not of the form <plural>.<group>/<name> or <plural>.<group>/*", s)
+		}
+	}
+	if c.LeaseDuration.Duration < 5*time.Second {
+		bad("leaseDuration", "%s is less than 5s", c.LeaseDuration.Duration)
+	}
+	if c.ShutdownGracePeriod.Duration < 0 {
+		bad("shutdownGracePeriod", "%s is negative", c.ShutdownGracePeriod.Duration)
+	}
+	if c.LogFormat != formatConsole && c.LogFormat != formatJSON {
+		bad("logFormat", "%q is neither console nor json", c.LogFormat)
+	}
+	if c.LogLevel < 0 || c.LogLevel > 1 {
+		bad("logLevel", "%d is neither 0 nor 1", c.LogLevel)
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// Limits of the Events that tell of success. What failed is not held back.
+const (
+	eventRate  = 20 // a second, once a burst is used up
+	eventBurst = 100
+	eventQueue = 8192
+)
+
+var eventsDropped = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "trustglass_events_dropped_total", Help: "Events that were not sent because too many were waiting, by type.",
+}, []string{"type"})
+
+// eventSink sends Events from queues of its own, failures before successes, and successes slowly: telling of a thousand
+// issuances must not cost the thousand that wait. It never blocks; what finds its queue full is counted and dropped.
+type eventSink struct {
+	events   typedcorev1.EventInterface
+	warnings chan func(context.Context)
+	normal   chan func(context.Context)
+	limit    *rate.Limiter
+}
+
+func newEventSink(config *rest.Config) (*eventSink, error) {
+	config = rest.CopyConfig(config)
+	config.ContentType = "application/vnd.kubernetes.protobuf"
+	c, err := typedcorev1.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("building the Events client: %w", err)
+	}
+	return &eventSink{
+		events:   c.Events(""),
+		warnings: make(chan func(context.Context), eventQueue), normal: make(chan func(context.Context), eventQueue),
+		limit: rate.NewLimiter(eventRate, eventBurst),
+	}, nil
+}
+
+var _ record.EventSink = (*eventSink)(nil)
+
+// Create implements record.EventSink.
+func (s *eventSink) Create(e *corev1.Event) (*corev1.Event, error) {
+	s.enqueue(e, func(ctx context.Context) error {
+		_, err := s.events.CreateWithEventNamespaceWithContext(ctx, e)
+		return err
+	})
+	return e, nil
+}
+
+// Update implements record.EventSink.
+func (s *eventSink) Update(e *corev1.Event) (*corev1.Event, error) { return s.Create(e) }
+
+// Patch implements record.EventSink: one more of an Event that was sent before.
+func (s *eventSink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
+	s.enqueue(e, func(ctx context.Context) error {
+		_, err := s.events.PatchWithEventNamespaceWithContext(ctx, e, data)
+		return err
+	})
+	return e, nil
+}
+
+func (s *eventSink) enqueue(e *corev1.Event, send func(context.Context) error) {
+	queue := s.normal
+	if e.Type == corev1.EventTypeWarning {
+		queue = s.warnings
+	}
+	job := func(ctx context.Context) {
+		if err := send(ctx); err != nil && ctx.Err() == nil {
+			log.FromContext(ctx).Info("sending an Event failed", "object", e.InvolvedObject.Namespace+"/"+e.InvolvedObject.Name,
+				"reason", e.Reason, "message", e.Message, "error", err.Error())
+		}
+	}
+	select {
+	case queue <- job:
+	default:
+		eventsDropped.WithLabelValues(e.Type).Inc()
+	}
+}
+
+// flushTime bounds how long a daemon that stops goes on telling what it did.
+const flushTime = 3 * time.Second
+
+// Start sends until ctx ends, and then, without a pause, what is still waiting.
+func (s *eventSink) Start(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { drain(ctx, s.warnings, nil) })
+	wg.Go(func() { drain(ctx, s.normal, s.limit) })
+	wg.Wait()
+	return nil
+}
+
+func drain(ctx context.Context, queue <-chan func(context.Context), limit *rate.Limiter) {
+	for {
+		select {
+		case <-ctx.Done():
+			flush(log.IntoContext(context.Background(), log.FromContext(ctx)), queue)
+			return
+		case send := <-queue:
+			if limit == nil || limit.Wait(ctx) == nil {
+				send(ctx)
+			} else {
+				flush(log.IntoContext(context.Background(), log.FromContext(ctx)), queue, send)
+				return
+			}
+		}
+	}
+}
+
+func flush(ctx context.Context, queue <-chan func(context.Context), first ...func(context.Context)) {
+	ctx, cancel := context.WithTimeout(ctx, flushTime)
+	defer cancel()
+	for _, send := range first {
+		send(ctx)
+	}
+	for ctx.Err() == nil {
+		select {
+		case send := <-queue:
+			send(ctx)
+		default:
+			return
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/zapr"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// version is set when the binary is linked.
+var version = "unknown"
+
+// gcPercent is how much the heap may grow between two collections, unless GOGC says otherwise: half of Go's default. The daemon
+// spends little of its time allocating, and its memory is mostly what it keeps.
+const gcPercent = 50
+
+func main() {
+	if err := command().Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "trustglass:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "trustglass",
+		Short:         "Issues certificates, mirrors Secrets where they may go, and publishes trust",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(runCommand(), versionCommand())
+	return root
+}
+
+func runCommand() *cobra.Command {
+	cfg := defaultConfig()
+	file := ""
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon",
+		Long: "Run the daemon until it is told to stop (SIGTERM or SIGINT).\n\n" +
+			"Every flag is also a key of the config file (camelCase) and an environment variable (" + envPrefix + "...).\n" +
+			"A flag wins over the environment, which wins over the file.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cfg.load(cmd.Flags(), file, os.LookupEnv); err != nil {
+				return err
+			}
+			if err := cfg.Validate(); err != nil {
+				return fmt.Errorf("the configuration is not valid:\n%w", err)
+			}
+			logger, err := newLogger(cfg)
+			if err != nil {
+				return err
+			}
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(gcPercent)
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return run(logr.NewContext(ctx, logger), cfg)
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "", "path of a config file (YAML)")
+	cfg.addFlags(cmd.Flags())
+	return cmd
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintf(cmd.OutOrStdout(), "trustglass %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		},
+	}
+}
+
+func newLogger(cfg Config) (logr.Logger, error) {
+	c := zap.NewProductionConfig()
+	c.Sampling = nil
+	c.DisableStacktrace = true
+	c.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	c.Level = zap.NewAtomicLevelAt(zapcore.Level(-cfg.LogLevel))
+	if cfg.LogFormat == formatConsole {
+		c.Encoding = "console"
+	}
+	z, err := c.Build()
+	if err != nil {
+		return logr.Logger{}, fmt.Errorf("building the logger: %w", err)
+	}
+	return zapr.NewLogger(z), nil
+}

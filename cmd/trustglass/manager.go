@@ -1,0 +1,315 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	trustapi "github.com/cert-manager/trust-manager/pkg/apis/trust/v1alpha1"
+
+	"github.com/trustglass/trustglass/issuance"
+	"github.com/trustglass/trustglass/reflector"
+	"github.com/trustglass/trustglass/trust"
+)
+
+// +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
+
+// Names of the controllers, as --controllers takes them.
+const (
+	ctrlCertificates = "certificates"
+	ctrlRequests     = "certificaterequests"
+	ctrlApprover     = "certificaterequests-approver"
+	ctrlIssuers      = "issuers"
+	ctrlClusterIss   = "clusterissuers"
+	ctrlSecrets      = "reflector-secrets"
+	ctrlConfigMaps   = "reflector-configmaps"
+	ctrlBundles      = "bundles"
+)
+
+func controllerNames() []string {
+	return []string{ctrlCertificates, ctrlRequests, ctrlApprover, ctrlIssuers, ctrlClusterIss, ctrlSecrets, ctrlConfigMaps, ctrlBundles}
+}
+
+// selectControllers reads --controllers: "*" and names add, "-name" takes away, whatever the order.
+func selectControllers(list []string) (map[string]bool, error) {
+	on := map[string]bool{}
+	var errs []error
+	for _, item := range list {
+		name := strings.TrimPrefix(item, "-")
+		switch {
+		case item == "*":
+			for _, n := range controllerNames() {
+				on[n] = true
+			}
+		case !slices.Contains(controllerNames(), name):
+			errs = append(errs, fmt.Errorf("there is no controller %q: the names are %s", name, strings.Join(controllerNames(), ", ")))
+		case name == item:
+			on[name] = true
+		}
+	}
+	for _, item := range list {
+		if name, minus := strings.CutPrefix(item, "-"); minus {
+			delete(on, name)
+		}
+	}
+	if len(on) == 0 && len(errs) == 0 {
+		errs = append(errs, errors.New("nothing is left to run"))
+	}
+	return on, errors.Join(errs...)
+}
+
+// app is the daemon with everything that its controllers are made from.
+type app struct {
+	cfg    Config
+	on     map[string]bool
+	mgr    ctrl.Manager
+	config *rest.Config
+	events record.EventBroadcaster
+
+	secrets *issuance.Secrets
+	signer  *issuance.Signer
+}
+
+// run is the daemon: it returns when ctx ends and everything has come to rest, or when something made it stop.
+func run(ctx context.Context, cfg Config) error {
+	logger := logr.FromContextOrDiscard(ctx)
+	log.SetLogger(logger)
+	logger.Info("starting", "version", version, "controllers", cfg.Controllers)
+	a, err := newApp(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer a.events.Shutdown()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if err := a.mgr.Add(newElections(a, stop)); err != nil {
+		return fmt.Errorf("adding the elections: %w", err)
+	}
+	if err := a.mgr.Start(ctx); err != nil {
+		return fmt.Errorf("running: %w", err)
+	}
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	logger.Info("stopped")
+	return nil
+}
+
+func newApp(ctx context.Context, cfg Config) (*app, error) {
+	on, err := selectControllers(cfg.Controllers)
+	if err != nil {
+		return nil, err
+	}
+	config, err := loadKubeconfig(cfg.Kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := newManager(config, cfg)
+	if err != nil {
+		return nil, err
+	}
+	a := &app{cfg: cfg, on: on, mgr: mgr, config: config}
+	sink, err := newEventSink(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := mgr.Add(sink); err != nil {
+		return nil, fmt.Errorf("adding the sender of Events: %w", err)
+	}
+	// The correlator's default of 4096 entries costs more memory than a thousand Certificates.
+	a.events = record.NewBroadcaster(record.WithContext(ctx), record.WithCorrelatorOptions(record.CorrelatorOptions{LRUCacheSize: 256}))
+	a.events.StartRecordingToSink(sink)
+	a.secrets = &issuance.Secrets{Live: mgr.GetAPIReader(), Cache: mgr.GetCache()}
+	a.signer = &issuance.Signer{Cache: mgr.GetCache(), Secrets: a.secrets, ClusterNamespace: cfg.ClusterResourceNamespace}
+	if err := a.prepare(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// loadKubeconfig returns the API server's address and our credentials. Nothing limits the rate on our side: the API server's
+// priority and fairness does.
+func loadKubeconfig(path string) (*rest.Config, error) {
+	rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: path}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("loading the credentials for the API server: %w", err)
+	}
+	config.UserAgent = "trustglass/" + version
+	config.QPS = -1
+	return config, nil
+}
+
+func newScheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(s))
+	utilruntime.Must(cmapi.AddToScheme(s))
+	utilruntime.Must(trustapi.AddToScheme(s))
+	return s
+}
+
+func newManager(config *rest.Config, cfg Config) (ctrl.Manager, error) {
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                  newScheme(),
+		Cache:                   cache.Options{DefaultTransform: trim(cfg.TrustNamespace)},
+		Client:                  client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
+		Metrics:                 server.Options{BindAddress: cfg.MetricsBindAddress},
+		HealthProbeBindAddress:  cfg.HealthProbeBindAddress,
+		PprofBindAddress:        cfg.ProfilingBindAddress,
+		LivenessEndpointName:    "/livez",
+		ReadinessEndpointName:   "/readyz",
+		GracefulShutdownTimeout: &cfg.ShutdownGracePeriod.Duration,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("building the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+func (a *app) recorder(component string) record.EventRecorder {
+	return a.events.NewRecorder(a.mgr.GetScheme(), corev1.EventSource{Component: component})
+}
+
+// prepare registers metrics, indexes, probes, and the informers that fill while the Leases are waited for.
+func (a *app) prepare(ctx context.Context) error {
+	for _, register := range []func() error{
+		func() error { return metrics.Registry.Register(eventsDropped) },
+		func() error { return issuance.RegisterMetrics(metrics.Registry, a.mgr.GetCache()) },
+		func() error { return reflector.RegisterMetrics(metrics.Registry) },
+		func() error { return trust.RegisterMetrics(metrics.Registry) },
+		func() error { return issuance.IndexFields(ctx, a.mgr.GetFieldIndexer()) },
+		func() error { return reflector.IndexFields(ctx, a.mgr.GetFieldIndexer()) },
+	} {
+		if err := register(); err != nil {
+			return fmt.Errorf("preparing: %w", err)
+		}
+	}
+	dog := &watchdog{now: timeNow, gather: metrics.Registry}
+	for _, obj := range a.watched() {
+		informer, err := a.mgr.GetCache().GetInformer(ctx, obj, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("watching %T: %w", obj, err)
+		}
+		dog.watch(obj.GetObjectKind().GroupVersionKind().Kind, obj, informer)
+	}
+	if err := a.mgr.Add(dog); err != nil {
+		return fmt.Errorf("adding the watchdog: %w", err)
+	}
+	return errors.Join(
+		a.mgr.AddHealthzCheck("watchdog", dog.check),
+		a.mgr.AddHealthzCheck("ping", healthz.Ping),
+		a.mgr.AddReadyzCheck("caches", dog.ready),
+	)
+}
+
+// watched lists everything that is watched: metadata of the core kinds, whole objects of our own.
+func (a *app) watched() []client.Object {
+	list := []client.Object{metadataOf("Secret"), metadataOf("ConfigMap"), metadataOf("Namespace")}
+	if a.issues() {
+		list = append(list, &cmapi.Certificate{}, &cmapi.CertificateRequest{}, &cmapi.Issuer{}, &cmapi.ClusterIssuer{})
+	}
+	if a.on[ctrlBundles] {
+		list = append(list, &trustapi.Bundle{})
+	}
+	return list
+}
+
+func metadataOf(kind string) *metav1.PartialObjectMetadata {
+	m := &metav1.PartialObjectMetadata{}
+	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+	return m
+}
+
+func (a *app) issues() bool {
+	return a.on[ctrlCertificates] || a.on[ctrlRequests] || a.on[ctrlApprover] || a.on[ctrlIssuers] || a.on[ctrlClusterIss]
+}
+
+// startIssuance sets up what signs. The caches are filled by then.
+func (a *app) startIssuance() error {
+	approver := issuance.Approver{Enabled: a.on[ctrlApprover], Signers: a.cfg.ApproveSignerNames}
+	var certificates *issuance.Certificates
+	if a.on[ctrlCertificates] {
+		certificates = &issuance.Certificates{
+			Client: a.mgr.GetClient(), Cache: a.mgr.GetCache(), Secrets: a.secrets, Signer: a.signer,
+			Events: a.recorder(issuance.FieldManager), Approver: approver,
+			// Without a controller for requests here, somebody else signs.
+			SignAtOnce:        a.on[ctrlRequests],
+			BackOff:           issuance.BackOff{Base: a.cfg.CertificateRequestMinimumBackoffDuration.Duration, Max: a.cfg.CertificateRequestMaximumBackoffDuration.Duration},
+			OwnSecrets:        a.cfg.EnableCertificateOwnerRef,
+			CopiedAnnotations: a.cfg.CopiedAnnotationPrefixes,
+			Workers:           a.cfg.ConcurrentWorkers,
+		}
+		if err := certificates.Setup(a.mgr); err != nil {
+			return err
+		}
+	}
+	if a.on[ctrlRequests] || a.on[ctrlApprover] {
+		requests := &issuance.Requests{
+			Client: a.mgr.GetClient(), Cache: a.mgr.GetCache(), Secrets: a.secrets, Signer: a.signer,
+			Events: a.recorder("cert-manager-certificaterequests"), Approver: approver, Sign: a.on[ctrlRequests], Workers: a.cfg.ConcurrentWorkers,
+		}
+		if err := requests.Setup(a.mgr, certificates); err != nil {
+			return err
+		}
+	}
+	for name, kind := range map[string]string{ctrlIssuers: cmapi.IssuerKind, ctrlClusterIss: cmapi.ClusterIssuerKind} {
+		if !a.on[name] {
+			continue
+		}
+		r := &issuance.Issuers{
+			Kind: kind, Client: a.mgr.GetClient(), Cache: a.mgr.GetCache(), Secrets: a.secrets,
+			Events: a.recorder("cert-manager-" + name), ClusterNamespace: a.cfg.ClusterResourceNamespace,
+		}
+		if err := r.Setup(a.mgr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startReflector sets up what mirrors.
+func (a *app) startReflector() error {
+	for name, kind := range map[string]string{ctrlSecrets: reflector.KindSecret, ctrlConfigMaps: reflector.KindConfigMap} {
+		if !a.on[name] {
+			continue
+		}
+		r := &reflector.Reconciler{
+			Kind: kind, Client: a.mgr.GetClient(), Cache: a.mgr.GetCache(), Events: a.recorder("trustglass-reflector"),
+			Namespace: a.cfg.OwnNamespace, ExcludedNamespaces: a.cfg.ReflectorExcludedNamespaces, Parallel: a.cfg.ParallelWrites,
+		}
+		if err := r.Setup(a.mgr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startTrust sets up what publishes.
+func (a *app) startTrust() error {
+	r := &trust.Reconciler{
+		Client: a.mgr.GetClient(), Cache: a.mgr.GetCache(), Live: a.mgr.GetAPIReader(), Events: a.recorder("trust-manager"),
+		TrustNamespace: a.cfg.TrustNamespace, FilterExpired: a.cfg.FilterExpiredCertificates, FilterNonCA: a.cfg.FilterNonCACerts,
+		Parallel: a.cfg.ParallelWrites,
+	}
+	return r.Setup(a.mgr)
+}
