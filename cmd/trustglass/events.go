@@ -17,7 +17,7 @@ import (
 
 // Limits of the Events that tell of success. What failed is not held back.
 const (
-	eventRate  = 20 // a second, once a burst is used up
+	eventRate  = 10 // a second, once a burst is used up
 	eventBurst = 100
 	eventQueue = 8192
 )
