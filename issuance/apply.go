@@ -2,7 +2,9 @@ package issuance
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -75,22 +77,36 @@ func controllerRef(cert *cmapi.Certificate) *metav1.OwnerReference {
 
 func requestID(r *cmapi.CertificateRequest) string { return "request/" + r.Namespace + "/" + r.Name }
 
-// updateRequestStatus writes a request's status at the version that r has.
+// updateRequestStatus writes a request's status at the version that r has, which becomes the new one. Only the status travels:
+// the API server takes nothing else from such an update.
 func (w *writer) updateRequestStatus(ctx context.Context, r *cmapi.CertificateRequest) error {
-	if err := w.client.Status().Update(ctx, r, client.FieldOwner(requestFieldManager)); err != nil {
+	body := &cmapi.CertificateRequest{ObjectMeta: identity(r), Status: r.Status}
+	if err := w.client.Status().Update(ctx, body, client.FieldOwner(requestFieldManager)); err != nil {
 		w.written.release(requestID(r))
 		return fmt.Errorf("updating the status of CertificateRequest %s/%s: %w", r.Namespace, r.Name, err)
 	}
+	r.ResourceVersion = body.ResourceVersion
 	w.written.add(requestID(r), r.ResourceVersion, w.now())
 	return nil
 }
 
-// deleteRequest deletes exactly the request that the decision saw.
+// identity is what names one version of an object.
+func identity(o client.Object) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion()}
+}
+
+// deleteRequest deletes exactly the request that the decision saw, and only once, though the cache may show it a while longer.
 func (w *writer) deleteRequest(ctx context.Context, r *cmapi.CertificateRequest) error {
+	deleted := "deleted/" + string(r.UID)
+	if w.written.behind(deleted, "", w.now()) {
+		return nil
+	}
 	err := w.client.Delete(ctx, r, client.Preconditions{UID: &r.UID, ResourceVersion: &r.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("deleting CertificateRequest %s: %w", r.Name, err)
 	}
+	w.written.release(requestID(r))
+	w.written.add(deleted, held, w.now())
 	return nil
 }
 
@@ -137,10 +153,7 @@ type metadata struct{ Labels, Annotations map[string]string }
 // desiredMetadata returns the labels and annotations of a Certificate's Secret, those that describe the leaf apart. Which issuer
 // issued it is taken from the Secret itself.
 func desiredMetadata(cert *cmapi.Certificate, secret *SecretView) metadata {
-	m := metadata{
-		Labels:      map[string]string{labelManaged: "true"},
-		Annotations: map[string]string{annCertificate: cert.Name},
-	}
+	m := metadata{Labels: map[string]string{}, Annotations: map[string]string{annCertificate: cert.Name}}
 	for _, key := range []string{annIssuerName, annIssuerKind, annIssuerGroup} {
 		if v, ok := secret.Annotations[key]; ok {
 			m.Annotations[key] = v
@@ -152,7 +165,7 @@ func desiredMetadata(cert *cmapi.Certificate, secret *SecretView) metadata {
 
 func issuedMetadata(cert *cmapi.Certificate, issuer cmmeta.IssuerReference) metadata {
 	m := metadata{
-		Labels: map[string]string{labelManaged: "true"},
+		Labels: map[string]string{},
 		Annotations: map[string]string{
 			annCertificate: cert.Name, annIssuerName: issuer.Name, annIssuerKind: issuer.Kind, annIssuerGroup: issuer.Group,
 		},
@@ -161,21 +174,18 @@ func issuedMetadata(cert *cmapi.Certificate, issuer cmmeta.IssuerReference) meta
 	return m
 }
 
+// addTemplate adds a template's labels and annotations, and the label that no template can take away.
 func (m metadata) addTemplate(t *cmapi.CertificateSecretTemplate) {
-	if t == nil {
-		return
+	if t != nil {
+		maps.Copy(m.Labels, t.Labels)
+		maps.Copy(m.Annotations, t.Annotations)
 	}
-	for k, v := range t.Labels {
-		m.Labels[k] = v
-	}
-	for k, v := range t.Annotations {
-		m.Annotations[k] = v
-	}
+	m.Labels[labelManaged] = "true"
 }
 
 // applySecret writes a Certificate's Secret in one piece and returns its view. A Secret that was seen is forced at the version
-// that was seen and keeps its type; one that was not is applied without force, so that a stranger's, created meanwhile, answers with a
-// conflict.
+// that was seen and keeps its type; one that was not is applied at a resourceVersion that no object has, so that it is created
+// or answers with a conflict.
 func (w *writer) applySecret(ctx context.Context, cert *cmapi.Certificate, seen *SecretView, m metadata, data material, owned bool) (*SecretView, error) {
 	config := corev1ac.Secret(cert.Spec.SecretName, cert.Namespace).
 		WithType(corev1.SecretTypeTLS).
@@ -188,33 +198,27 @@ func (w *writer) applySecret(ctx context.Context, cert *cmapi.Certificate, seen 
 		config.WithOwnerReferences(metav1ac.OwnerReference().WithAPIVersion(ref.APIVersion).WithKind(ref.Kind).
 			WithName(ref.Name).WithUID(ref.UID).WithController(true).WithBlockOwnerDeletion(true))
 	}
-	opts := []client.ApplyOption{client.FieldOwner(FieldManager)}
+	config.WithResourceVersion(neverVersion)
 	if seen != nil {
 		config.WithResourceVersion(seen.ResourceVersion).WithUID(seen.UID)
 		if seen.Type != "" {
 			config.WithType(seen.Type)
 		}
-		opts = append(opts, client.ForceOwnership)
 	}
-	values := config.Data // the answer replaces it
-	if err := w.client.Apply(ctx, config, opts...); err != nil {
+	body, err := json.Marshal(config)
+	if err != nil {
+		return nil, fmt.Errorf("encoding Secret %s: %w", cert.Spec.SecretName, err)
+	}
+	answer := newSecretMetadata() // the payload need not come back
+	answer.Namespace, answer.Name = cert.Namespace, cert.Spec.SecretName
+	if err := w.client.Patch(ctx, answer, client.RawPatch(types.ApplyPatchType, body), client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
 		return nil, fmt.Errorf("applying Secret %s: %w", cert.Spec.SecretName, err)
 	}
-	return w.secrets.Remember(appliedSecret(config, values, m)), nil
+	return w.secrets.Remember(&corev1.Secret{ObjectMeta: answer.ObjectMeta, Type: ptr.Deref(config.Type, ""), Data: config.Data}), nil
 }
 
-// appliedSecret is the Secret as the API server answered, with the fields that we own now.
-func appliedSecret(config *corev1ac.SecretApplyConfiguration, data map[string][]byte, m metadata) *corev1.Secret {
-	s := &corev1.Secret{Type: ptr.Deref(config.Type, ""), Data: data}
-	s.Namespace, s.Name = ptr.Deref(config.Namespace, ""), ptr.Deref(config.Name, "")
-	s.UID, s.ResourceVersion = ptr.Deref(config.UID, ""), ptr.Deref(config.ResourceVersion, "")
-	s.Labels, s.Annotations = config.Labels, config.Annotations
-	for _, r := range config.OwnerReferences {
-		s.OwnerReferences = append(s.OwnerReferences, metav1.OwnerReference{UID: ptr.Deref(r.UID, "")})
-	}
-	s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: FieldManager, FieldsV1: fieldsOf(m)}}
-	return s
-}
+// neverVersion is a resourceVersion that no object ever has: etcd's first revision is no write.
+const neverVersion = "1"
 
 // secretData returns a Secret's entries for a key pair.
 func secretData(spec *cmapi.CertificateSpec, m material) map[string][]byte {
@@ -239,8 +243,7 @@ func (w *writer) updateStatus(ctx context.Context, cert *cmapi.Certificate, stat
 	if sameStatus(&cert.Status, &status) {
 		return cert, nil
 	}
-	updated := cert.DeepCopy()
-	updated.Status = status
+	updated := &cmapi.Certificate{ObjectMeta: identity(cert), Status: status}
 	if err := w.client.Status().Update(ctx, updated, client.FieldOwner(FieldManager)); err != nil {
 		return nil, fmt.Errorf("updating the status: %w", err)
 	}

@@ -24,6 +24,9 @@ const yieldRecheck = 3 * time.Minute
 // carryOut does what was decided and returns when to look again; zero for when something changes.
 func (r *Certificates) carryOut(ctx context.Context, s State, d Decision, discard *Request) (time.Time, error) {
 	if discard != nil {
+		if moved, err := r.secretMoved(ctx, s, discard); moved || err != nil {
+			return s.Now, err
+		}
 		if err := r.writer.deleteRequest(ctx, discard.CertificateRequest); err != nil {
 			return time.Time{}, err
 		}
@@ -50,6 +53,19 @@ func (r *Certificates) carryOut(ctx context.Context, s State, d Decision, discar
 	default:
 		return time.Time{}, r.report(ctx, s, d)
 	}
+}
+
+// secretMoved tells whether the Secret is no longer as the decision saw it: the cache may not have our own write of it yet, and
+// then a signed request whose certificate the Secret has looks like one that is of no use.
+func (r *Certificates) secretMoved(ctx context.Context, s State, discard *Request) (bool, error) {
+	if signed, _, _ := outcomeOf(&discard.Status); signed != outcomeIssued {
+		return false, nil
+	}
+	now, err := r.Secrets.Read(ctx, secretOf(s.Cert))
+	if err != nil || now == nil || s.Secret == nil {
+		return err == nil && (now == nil) != (s.Secret == nil), err
+	}
+	return now.ResourceVersion != s.Secret.ResourceVersion, nil
 }
 
 // report writes what a decision says into the status, and an Event where it is news.
@@ -86,7 +102,7 @@ func (r *Certificates) tell(cert *cmapi.Certificate, reason, format string, args
 
 // issue starts an issuance: at once where the issuer can sign now, else by persisting the key first.
 func (r *Certificates) issue(ctx context.Context, s State, d Issue) (time.Time, error) {
-	if s.Secret == nil { // absence decides: ask the API server, not the cache
+	if s.Secret == nil && s.Cert.Status.Revision != nil { // it was there: ask the API server, not the cache, whether it is gone
 		seen, err := r.Secrets.Read(ctx, secretOf(s.Cert))
 		if err != nil {
 			return time.Time{}, err
@@ -254,10 +270,15 @@ func (r *Certificates) request(ctx context.Context, s State, d Issue) (time.Time
 
 func (r *Certificates) createRequest(ctx context.Context, cert *cmapi.Certificate, csr []byte, keySecret string, hold bool) (*cmapi.CertificateRequest, error) {
 	req, err := r.writer.createRequest(ctx, cert, csr, keySecret, r.copies, hold)
-	if apierrors.IsAlreadyExists(err) {
-		r.warn(cert, "RequestFailed", "CertificateRequest "+requestName(cert.Name, nextRevision(cert))+" exists and is not this Certificate's: delete or rename it")
+	if !apierrors.IsAlreadyExists(err) {
+		return req, err
 	}
-	return req, err
+	found := &cmapi.CertificateRequest{} // ours, where the cache does not have it yet
+	key := keyOf(cert.Namespace, requestName(cert.Name, nextRevision(cert)))
+	if r.Cache.Get(ctx, key, found) == nil && controllerOf(found, cmapi.CertificateKind) != cert.UID {
+		r.warn(cert, "RequestFailed", "CertificateRequest "+key.Name+" exists and is not this Certificate's: delete it")
+	}
+	return nil, err
 }
 
 // copies tells whether a request inherits an annotation of its Certificate.

@@ -156,7 +156,7 @@ func followRequest(s State) Decision {
 		return Adopt{}
 	}
 	if outcome == outcomeFailed {
-		if failureRecorded(s.Cert) {
+		if failureRecorded(s.Cert, &s.Next.Status) {
 			return nil
 		}
 		return Fail{Reason: reason, Message: message}
@@ -173,6 +173,8 @@ func followRequest(s State) Decision {
 	why, text := whyIssuing(s)
 	if message != "" {
 		text += "; waiting: " + message
+	} else if c, on := issuing(s.Cert); on { // nobody has looked at the request yet: what we waited for when making it still holds
+		text = c.Message
 	}
 	return Wait{Reason: why, Message: text}
 }
@@ -215,10 +217,15 @@ func issuing(cert *cmapi.Certificate) (cmapi.CertificateCondition, bool) {
 	return *c, c.Status == cmmeta.ConditionTrue
 }
 
-// failureRecorded tells whether the last failure has been written to the status: Issuing is then False, not absent.
-func failureRecorded(cert *cmapi.Certificate) bool {
+// failureRecorded tells whether a request's failure has been written to the status: Issuing is then False, not absent, or
+// somebody has asked for another attempt since.
+func failureRecorded(cert *cmapi.Certificate, failed *cmapi.CertificateRequestStatus) bool {
 	c := condition(cert, cmapi.CertificateConditionIssuing)
-	return c != nil && c.Status == cmmeta.ConditionFalse
+	if c == nil || c.Status == cmmeta.ConditionFalse {
+		return c != nil
+	}
+	at := failedAt(failed)
+	return at != nil && c.LastTransitionTime != nil && at.Before(c.LastTransitionTime)
 }
 
 // whyIssuing returns the reason of an issuance under way.
@@ -256,7 +263,10 @@ func renewalTime(s State) time.Time {
 func nextRenewal(s State) time.Time {
 	at := renewalTime(s)
 	if at.IsZero() && s.Secret != nil { // renewal is off: come back to say that it has expired
-		return s.Secret.Digest.NotAfter.Add(time.Second)
+		at = s.Secret.Digest.NotAfter.Add(time.Second)
+		if !s.Now.Before(at) {
+			return time.Time{}
+		}
 	}
 	return at
 }

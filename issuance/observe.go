@@ -131,6 +131,7 @@ func (r *Certificates) observeRequests(ctx context.Context, s *observed) ([]*Req
 		req := &Request{CertificateRequest: &list.Items[i]}
 		history = append(history, req)
 		switch revisionOf(req.CertificateRequest) {
+		case 0: // it names none: only to be cleared away
 		case currentRevision(s.Cert):
 			req.CSR = pki.NewRequestDigest(req.Spec.Request)
 			s.Current = req
@@ -197,6 +198,7 @@ func (r *Certificates) observeNextKey(ctx context.Context, s *observed) error {
 	for i := range list.Items {
 		names[list.Items[i].Name] = true
 	}
+	delete(names, s.Cert.Spec.SecretName) // whatever its labels say, it is no temporary one
 	for name := range names {
 		view, err := r.Secrets.View(ctx, keyOf(s.Cert.Namespace, name))
 		if err != nil {
@@ -207,8 +209,8 @@ func (r *Certificates) observeNextKey(ctx context.Context, s *observed) error {
 		}
 		k := nextKeyOf(name, view)
 		switch {
-		case view.Labels[labelNextKey] != "true": // the status names somebody else's Secret
-		case s.NextKey == nil && k.Digest.Key != (pki.KeyID{}) && (len(names) == 1 || s.recorded(name)):
+		case view.Labels[labelNextKey] != "true" || !ownedBy(view.OwnerReferences, s.Cert): // the status names somebody else's Secret
+		case s.NextKey == nil && k.Digest.KeySpec == pki.KeySpecOf(s.Cert.Spec.PrivateKey) && (len(names) == 1 || s.recorded(name)):
 			s.NextKey = k
 		default:
 			s.strays = append(s.strays, k)

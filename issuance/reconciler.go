@@ -65,7 +65,7 @@ func (r *Certificates) Setup(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("certificates").
 		For(&cmapi.Certificate{}).
 		Owns(&cmapi.CertificateRequest{}).
-		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.certificatesOf)).
+		WatchesMetadata(&corev1.Secret{}, forgetting{handler.EnqueueRequestsFromMapFunc(r.certificatesOf), r.Secrets}).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers, RateLimiter: backOffLimiter(30 * time.Second)}).
 		Complete(r)
 }

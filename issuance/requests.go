@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+
+	"github.com/trustglass/trustglass/issuance/issuer"
 )
 
 // +kubebuilder:rbac:groups=cert-manager.io,resources=signers,resourceNames=issuers.cert-manager.io/*;clusterissuers.cert-manager.io/*,verbs=approve
@@ -68,22 +70,31 @@ func (r *Requests) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result
 	if r.writer.written.behind(requestID(req), req.ResourceVersion, r.Now()) {
 		return ctrl.Result{RequeueAfter: writtenFor}, nil
 	}
-	next, err := r.advance(ctx, req)
+	next, problem, err := r.advance(ctx, req)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	again := ctrl.Result{}
+	if problem != nil && problem.Pending {
+		again.RequeueAfter = pendingRecheck
+	}
 	if equality.Semantic.DeepEqual(&req.Status, &next.Status) {
-		return ctrl.Result{}, nil
+		return again, nil
 	}
 	err = r.writer.updateRequestStatus(ctx, next)
 	if outdated(err) || apierrors.IsNotFound(err) {
 		return ctrl.Result{}, nil // whatever changed it brings it back
 	}
-	if err == nil {
-		r.tell(req, next)
+	if err != nil {
+		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, err
+	r.tell(req, next, problem)
+	return again, nil
 }
+
+// pendingRecheck is when a request that waits is looked at again, for what its issuer got over before anybody noticed: then no
+// event of the issuer tells.
+const pendingRecheck = 5 * time.Minute
 
 // settled tells whether a request has come to its end: issued, failed, or denied and said so.
 func settled(st *cmapi.CertificateRequestStatus) bool {
@@ -94,39 +105,41 @@ func settled(st *cmapi.CertificateRequestStatus) bool {
 	return ready != nil && ready.Reason != cmapi.CertificateRequestReasonPending
 }
 
-// advance returns the request as it is to be written: approved if it may be, and signed if it can be.
-func (r *Requests) advance(ctx context.Context, req *cmapi.CertificateRequest) (*cmapi.CertificateRequest, error) {
+// advance returns the request as it is to be written: approved if it may be, and signed if it can be. The problem is why it was
+// not signed.
+func (r *Requests) advance(ctx context.Context, req *cmapi.CertificateRequest) (*cmapi.CertificateRequest, *issuer.Problem, error) {
 	next, now := req.DeepCopy(), r.Now()
 	st := &next.Status
 	if isTrue(st, cmapi.CertificateRequestConditionDenied) {
 		if serves(req.Spec.IssuerRef) && r.Sign {
 			setDenied(st, now)
 		}
-		return next, nil
+		return next, nil, nil
 	}
 	if !isTrue(st, cmapi.CertificateRequestConditionApproved) {
 		if !r.Approver.Approves(req.Spec.IssuerRef, req.Namespace) {
-			return next, nil
+			return next, nil, nil
 		}
 		setApproved(st, now)
 	}
 	if !r.Sign || !serves(req.Spec.IssuerRef) {
-		return next, nil
+		return next, nil, nil
 	}
 	signed, err := r.Signer.Sign(ctx, req.Namespace, &req.Spec, req.Annotations[annKeySecret], nil, now)
 	if problem := problemOf(err); problem != nil {
 		setProblem(st, now, problem)
-		return next, nil
+		return next, problem, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("signing: %w", err)
+		return nil, nil, fmt.Errorf("signing: %w", err)
 	}
 	setIssued(st, now, signed)
-	return next, nil
+	return next, nil, nil
 }
 
-// tell says what happened to a request: each thing once, when it becomes so.
-func (r *Requests) tell(was, is *cmapi.CertificateRequest) {
+// tell says what happened to a request: each thing once, when it becomes so. A problem's Event has the problem's own reason, the
+// condition has Pending or Failed.
+func (r *Requests) tell(was, is *cmapi.CertificateRequest, problem *issuer.Problem) {
 	if !isTrue(&was.Status, cmapi.CertificateRequestConditionApproved) && isTrue(&is.Status, cmapi.CertificateRequestConditionApproved) {
 		r.Events.Event(is, corev1.EventTypeNormal, approvedReason, approvedMessage)
 	}
@@ -134,11 +147,13 @@ func (r *Requests) tell(was, is *cmapi.CertificateRequest) {
 	if ready == nil {
 		return
 	}
-	switch ready.Reason {
-	case cmapi.CertificateRequestReasonIssued:
+	switch {
+	case ready.Reason == cmapi.CertificateRequestReasonIssued:
 		r.Events.Event(is, corev1.EventTypeNormal, "CertificateIssued", ready.Message)
-	case cmapi.CertificateRequestReasonPending:
-		r.Events.Event(is, corev1.EventTypeNormal, "Pending", ready.Message)
+	case problem != nil && problem.Pending:
+		r.Events.Event(is, corev1.EventTypeNormal, problem.Reason, problem.Message)
+	case problem != nil:
+		r.Events.Event(is, corev1.EventTypeWarning, problem.Reason, problem.Message)
 	default:
 		r.Events.Event(is, corev1.EventTypeWarning, ready.Reason, ready.Message)
 	}

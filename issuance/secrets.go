@@ -13,7 +13,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/trustglass/trustglass/issuance/pki"
 )
@@ -110,6 +114,27 @@ func (s *Secrets) Remember(secret *corev1.Secret) *SecretView {
 	}
 	s.seen[client.ObjectKeyFromObject(secret)] = view
 	return &view
+}
+
+// deleted drops what is remembered of a Secret that was deleted, unless that is of another one which has its name since.
+func (s *Secrets) deleted(secret client.Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := client.ObjectKeyFromObject(secret)
+	if known, ok := s.seen[key]; ok && !newer(known.ResourceVersion, secret.GetResourceVersion()) {
+		delete(s.seen, key)
+	}
+}
+
+// forgetting is a handler that drops what is remembered of deleted Secrets.
+type forgetting struct {
+	handler.EventHandler
+	secrets *Secrets
+}
+
+func (f forgetting) Delete(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+	f.secrets.deleted(e.Object)
+	f.EventHandler.Delete(ctx, e, q)
 }
 
 // Forget drops what is remembered of a Secret that nobody needs any more.

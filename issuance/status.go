@@ -43,6 +43,7 @@ func statusFor(s State, d Decision) cmapi.CertificateStatus {
 		dropCondition(&st, cmapi.CertificateConditionIssuing)
 		st.NextPrivateKeySecretName = nil
 	case Yield:
+		st.NextPrivateKeySecretName = nil
 		reason, message = "IncorrectCertificate", "Secret "+s.Cert.Spec.SecretName+" belongs to Certificate "+d.Owner+": give this Certificate a secretName of its own"
 	case Wait:
 		setIssuing(&st, s, cmmeta.ConditionTrue, d.Reason, d.Message)

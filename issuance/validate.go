@@ -86,6 +86,8 @@ func validateTimes(spec *cmapi.CertificateSpec) error {
 		return fmt.Errorf("spec.renewBefore: %s is not less than the duration %s", spec.RenewBefore.Duration, duration)
 	case spec.RenewBeforePercentage != nil && (*spec.RenewBeforePercentage < 1 || *spec.RenewBeforePercentage > 99):
 		return fmt.Errorf("spec.renewBeforePercentage: %d is not between 1 and 99", *spec.RenewBeforePercentage)
+	case spec.RenewBeforePercentage != nil && duration/100*time.Duration(*spec.RenewBeforePercentage) < minRenewBefore:
+		return fmt.Errorf("spec.renewBeforePercentage: %d percent of %s are less than %s", *spec.RenewBeforePercentage, duration, minRenewBefore)
 	case spec.RevisionHistoryLimit != nil && *spec.RevisionHistoryLimit < 1:
 		return fmt.Errorf("spec.revisionHistoryLimit: %d is less than 1", *spec.RevisionHistoryLimit)
 	}

@@ -58,17 +58,11 @@ func (w *written) release(key string) {
 	delete(w.versions, key)
 }
 
-// behind tells whether the cache's version of an object (empty: the cache has none) is older than our last write of it.
+// behind tells whether the cache's version of an object (empty: the cache has none) is older than our last write of it. The
+// write stays remembered when the cache has it: somebody else may still decide on what was read before.
 func (w *written) behind(key, cached string, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v, ok := w.versions[key]
-	if !ok {
-		return false
-	}
-	if now.Before(v.forget) && (cached == "" || newer(v.resourceVersion, cached)) {
-		return true
-	}
-	delete(w.versions, key)
-	return false
+	return ok && now.Before(v.forget) && (cached == "" || newer(v.resourceVersion, cached))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -59,16 +60,21 @@ func (d *watchdog) watch(kind string, obj client.Object, informer cache.Informer
 	}
 }
 
-// Start looks at every watch from time to time until ctx ends.
+// Start looks at every watch from time to time until ctx ends. The first time that all caches are filled it gives the memory back
+// that filling them took and that nothing will need again.
 func (d *watchdog) Start(ctx context.Context) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
-	for {
+	for filled := false; ; {
 		d.look()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		}
+		if !filled && d.ready(nil) == nil {
+			filled = true
+			debug.FreeOSMemory()
 		}
 	}
 }

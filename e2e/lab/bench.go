@@ -56,6 +56,7 @@ type benchmark struct {
 
 var benchmarks = []benchmark{
 	{"issuance", benchIssuance},
+	{"burst", benchBurst},
 	{"mirrors", benchMirrors},
 	{"bundles", benchBundles},
 }

@@ -38,7 +38,11 @@ func (i ca) Check(ctx context.Context, now time.Time) (Health, error) {
 		return Health{}, err
 	}
 	leaf := pair.Certs[0]
-	if err := pair.CheckCA(now); err != nil {
+	err = pair.CheckCA(now)
+	if err == nil {
+		_, err = pki.NewBundle(pair.Certs)
+	}
+	if err != nil {
 		h := Health{Reason: "ErrInvalidKeyPair", Message: fmt.Sprintf("Secret %s can't sign: %s", i.secret(), err)}
 		if now.Before(leaf.NotBefore) {
 			h.Recheck = leaf.NotBefore

@@ -12,6 +12,9 @@ import (
 // 9 500 bytes. It is cert-manager's limit.
 const MaxChainBytes = 95_000
 
+// maxChainLength bounds the work of finding the order of certificates, which tries them in pairs.
+const maxChainLength = 32
+
 // ErrNoCertificate is returned for data that holds no certificate in PEM.
 var ErrNoCertificate = errors.New("no certificate in PEM form found")
 
@@ -56,21 +59,17 @@ type Bundle struct {
 // certificate is its own chain and CA; a single certificate of another issuer has no CA. It is an error when the certificates
 // form no chain, or more than one.
 func NewBundle(certs []*x509.Certificate) (Bundle, error) {
-	certs = unique(certs)
-	if len(certs) == 0 {
-		return Bundle{}, ErrNoCertificate
-	}
-	chain, err := order(certs)
+	chain, err := order(unique(certs))
 	if err != nil {
 		return Bundle{}, err
 	}
 	top := chain[len(chain)-1]
-	switch {
-	case len(chain) == 1 && !selfSigned(top):
+	switch rooted := selfSigned(top); {
+	case len(chain) == 1 && !rooted:
 		return Bundle{Chain: EncodeCertificates(top)}, nil
 	case len(chain) == 1:
 		return Bundle{Chain: EncodeCertificates(top), CA: EncodeCertificates(top)}, nil
-	case selfSigned(top):
+	case rooted:
 		return Bundle{Chain: EncodeCertificates(chain[:len(chain)-1]...), CA: EncodeCertificates(top)}, nil
 	}
 	return Bundle{Chain: EncodeCertificates(chain...), CA: EncodeCertificates(top)}, nil
@@ -88,8 +87,17 @@ func unique(certs []*x509.Certificate) []*x509.Certificate {
 	return out
 }
 
-// order sorts distinct certificates from the leaf up. The size limit on their text bounds their number to a few hundred.
+// order sorts distinct certificates from the leaf up.
 func order(certs []*x509.Certificate) ([]*x509.Certificate, error) {
+	if len(certs) < 2 {
+		if len(certs) == 0 {
+			return nil, ErrNoCertificate
+		}
+		return certs, nil
+	}
+	if len(certs) > maxChainLength {
+		return nil, fmt.Errorf("%d certificates are more than the %d that a chain may have", len(certs), maxChainLength)
+	}
 	parent := map[*x509.Certificate]*x509.Certificate{}
 	children := map[*x509.Certificate]int{}
 	for _, c := range certs {

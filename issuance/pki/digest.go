@@ -50,15 +50,19 @@ func NewDigest(data map[string][]byte) Digest {
 		return Digest{Flaw: NoData}
 	case len(keyPEM) == 0:
 		return Digest{Flaw: NoKey}
-	case len(certPEM) == 0:
-		return Digest{Flaw: NoCert}
 	}
 	d := Digest{}
 	key, err := ParseKey(keyPEM)
-	if err != nil {
+	if err == nil { // also without a certificate: a temporary Secret has only a key
+		d.Key, d.KeySpec = KeyIDOf(key.Public()), SpecOfKey(key.Public())
+	}
+	switch {
+	case len(certPEM) == 0:
+		d.Flaw = NoCert
+		return d
+	case err != nil:
 		return Digest{Flaw: BadKey, Detail: err.Error()}
 	}
-	d.Key, d.KeySpec = KeyIDOf(key.Public()), SpecOfKey(key.Public())
 	certs, err := ParseCertificates(certPEM)
 	if err != nil {
 		d.Flaw, d.Detail = BadCert, err.Error()

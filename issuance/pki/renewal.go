@@ -19,7 +19,7 @@ func RenewalTime(spec *cmapi.CertificateSpec, notBefore, notAfter time.Time) tim
 	case spec.RenewBefore != nil && spec.RenewBefore.Duration > 0 && spec.RenewBefore.Duration < lifetime:
 		before = spec.RenewBefore.Duration
 	case spec.RenewBeforePercentage != nil && *spec.RenewBeforePercentage > 0 && *spec.RenewBeforePercentage < 100:
-		before = lifetime * time.Duration(*spec.RenewBeforePercentage) / 100
+		before = lifetime / 100 * time.Duration(*spec.RenewBeforePercentage) // in this order a long lifetime does not overflow
 	}
 	return notAfter.Add(-before).Truncate(time.Second)
 }

@@ -26,6 +26,8 @@ var (
 	oidExtKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 37}
 	oidSAN         = asn1.ObjectIdentifier{2, 5, 29, 17}
 	oidBasic       = asn1.ObjectIdentifier{2, 5, 29, 19}
+
+	oidNameConstraints = asn1.ObjectIdentifier{2, 5, 29, 30}
 )
 
 // Names are the identities of a Certificate, parsed.
@@ -96,11 +98,7 @@ func NewRequest(spec *cmapi.CertificateSpec, key crypto.Signer) ([]byte, error) 
 	if !ok {
 		return nil, fmt.Errorf("spec.signatureAlgorithm: unknown algorithm %q", spec.SignatureAlgorithm)
 	}
-	template := &x509.CertificateRequest{
-		SignatureAlgorithm: algorithm,
-		Subject:            SubjectOf(spec),
-		DNSNames:           names.DNS, IPAddresses: names.IPs, URIs: names.URIs, EmailAddresses: names.Emails,
-	}
+	template := &x509.CertificateRequest{SignatureAlgorithm: algorithm, Subject: SubjectOf(spec)}
 	if spec.EncodeUsagesInRequest == nil || *spec.EncodeUsagesInRequest {
 		usages, err := ParseUsages(spec.Usages, spec.IsCA)
 		if err != nil {
@@ -110,11 +108,24 @@ func NewRequest(spec *cmapi.CertificateSpec, key crypto.Signer) ([]byte, error) 
 			return nil, err
 		}
 	}
+	sans, err := marshalSANs(names)
+	if err != nil {
+		return nil, err
+	}
+	if sans != nil {
+		critical := len(template.Subject.ToRDNSequence()) == 0
+		template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: oidSAN, Critical: critical, Value: sans})
+	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
 	if err != nil {
 		return nil, fmt.Errorf("signing the certificate request: %w", err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), nil
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+	// x509 writes some names, such as URIs with an odd host, that it does not read: nobody could sign those.
+	if _, err := decodeRequest(text); err != nil {
+		return nil, err
+	}
+	return text, nil
 }
 
 func (u Usages) extensions() ([]pkix.Extension, error) {

@@ -40,12 +40,14 @@ func NewTemplate(csr *x509.CertificateRequest, request *cmapi.CertificateRequest
 	return t, copyExtensions(t, csr, usages)
 }
 
-// copyExtensions takes the SANs from the CSR as they are and checks what else the CSR states against the request.
+// copyExtensions takes the SANs, and a CA's name constraints, from the CSR as they are and checks what else the CSR states against the request.
 func copyExtensions(t *x509.Certificate, csr *x509.CertificateRequest, usages Usages) error {
 	for _, e := range csr.Extensions {
 		switch {
-		case e.Id.Equal(oidSAN):
+		case e.Id.Equal(oidSAN), e.Id.Equal(oidNameConstraints) && t.IsCA:
 			t.ExtraExtensions = append(t.ExtraExtensions, e)
+		case e.Id.Equal(oidNameConstraints):
+			return errors.New("the CSR has name constraints, which only a CA may have: set spec.isCA")
 		case e.Id.Equal(oidKeyUsage):
 			bits, err := parseKeyUsageBits(e.Value)
 			if err != nil {
@@ -125,7 +127,11 @@ func (p KeyPair) Sign(template *x509.Certificate, extra ...*x509.Certificate) (_
 	if err != nil {
 		return Bundle{}, false, err
 	}
-	bundle, err := NewBundle(slices.Concat([]*x509.Certificate{leaf}, p.Certs, extra))
+	own := slices.Concat([]*x509.Certificate{leaf}, p.Certs)
+	bundle, err := NewBundle(slices.Concat(own, extra))
+	if err != nil && len(extra) > 0 { // what does not belong to the CA is no reason not to sign
+		bundle, err = NewBundle(own)
+	}
 	return bundle, shortened, err
 }
 

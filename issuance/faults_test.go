@@ -1,0 +1,248 @@
+package issuance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+
+	"github.com/trustglass/trustglass/e2e/testenv"
+)
+
+var errFault = errors.New("injected fault")
+
+// fault makes one write fail, the n-th: before it is sent, or after it was carried out. Then the process is dead: nothing more is
+// written through it.
+type fault struct {
+	n     int
+	after bool
+	dies  bool
+
+	mu      sync.Mutex
+	written []string
+	hit     chan struct{} // closed when the fault has happened
+	created int           // CertificateRequests that came into being
+}
+
+func (f *fault) around(what string, write func() error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.written = append(f.written, what)
+	switch {
+	case len(f.written) == f.n:
+		defer close(f.hit)
+	case len(f.written) > f.n && f.n > 0 && f.dies:
+		return errFault
+	default:
+		return f.send(what, write)
+	}
+	if f.after {
+		if err := f.send(what, write); err != nil {
+			return err
+		}
+	}
+	return errFault
+}
+
+func (f *fault) all() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.written)
+}
+
+func (f *fault) send(what string, write func() error) error {
+	err := write()
+	if err == nil && strings.HasPrefix(what, "create *v1.CertificateRequest") {
+		f.created++
+	}
+	return err
+}
+
+func (f *fault) client(t *testing.T) client.Client {
+	t.Helper()
+	c, err := client.NewWithWatch(testenv.DaemonConfig(), client.Options{Scheme: testenv.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return interceptor.NewClient(c, interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			return f.around(fmt.Sprintf("create %T", obj), func() error { return c.Create(ctx, obj, opts...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+			return f.around(fmt.Sprintf("delete %T", obj), func() error { return c.Delete(ctx, obj, opts...) })
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			return f.around("patch "+string(patch.Type()), func() error { return c.Patch(ctx, obj, patch, opts...) })
+		},
+		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, obj client.Object, opts ...client.SubResourceUpdateOption) error {
+			return f.around(fmt.Sprintf("update %T", obj), func() error { return c.SubResource(sub).Update(ctx, obj, opts...) })
+		},
+	})
+}
+
+// flow is a way from a Certificate that needs something to one that has it.
+type flow struct {
+	name   string
+	wire   func(*Certificates, *Requests)
+	writes int
+	renews bool
+}
+
+// Every write of every flow fails once, in each way, with a process that lives on or one that is started anew. The Certificate
+// gets there all the same, with at most one request more than without.
+func TestFaults(t *testing.T) {
+	flows := []flow{
+		{"first issuance", nil, 4, false},
+		{"renewal", nil, 5, true},
+		{"first issuance with a persisted key", func(c *Certificates, _ *Requests) { c.SignAtOnce = false }, 7, false},
+		{"renewal with a persisted key", func(c *Certificates, _ *Requests) { c.SignAtOnce = false }, 8, true},
+	}
+	l := newLab(t)
+	stop := l.start(nil)
+	l.ca()
+	stop()
+	for i, f := range flows {
+		for n := 1; n <= f.writes; n++ {
+			for _, after := range []bool{false, true} {
+				for _, dies := range []bool{false, true} {
+					what := map[bool]string{false: "refused", true: "unanswered"}[after] + map[bool]string{false: "", true: ", then a restart"}[dies]
+					t.Run(fmt.Sprintf("%s, write %d %s", f.name, n, what), func(t *testing.T) {
+						l := &lab{t: t, ns: l.ns}
+						l.survives(f, fmt.Sprintf("c-%d-%d-%t-%t", i, n, after, dies), &fault{n: n, after: after, dies: dies, hit: make(chan struct{})})
+					})
+				}
+			}
+		}
+		t.Run(f.name+" has no more writes", func(t *testing.T) {
+			l := &lab{t: t, ns: l.ns}
+			none := &fault{}
+			l.issueWith(f, fmt.Sprintf("none-%d", i), none)
+			l.restAt(fmt.Sprintf("none-%d", i), f.revision())
+			if len(none.written) != f.writes {
+				t.Errorf("%d writes, the sweep covers %d: %q", len(none.written), f.writes, none.written)
+			}
+		})
+	}
+}
+
+func (f flow) revision() int {
+	if f.renews {
+		return 2
+	}
+	return 1
+}
+
+// issueWith starts the flow with a client that fails as f says.
+func (l *lab) issueWith(f flow, name string, fault *fault) (stop func()) {
+	l.t.Helper()
+	l.t.Cleanup(func() { l.delete(&cmapi.Certificate{ObjectMeta: l.meta(name)}) })
+	if f.renews {
+		stop := l.start(nil)
+		l.certificate(name, nil)
+		l.ready(name, 1)
+		stop()
+		l.clock.jump(61 * day)
+	}
+	stop = l.start(func(c *Certificates, r *Requests) {
+		if f.wire != nil {
+			f.wire(c, r)
+		}
+		c.Client = fault.client(l.t)
+		r.Client = c.Client
+	})
+	if !f.renews {
+		l.certificate(name, nil)
+	}
+	return stop
+}
+
+func (l *lab) survives(f flow, name string, fault *fault) {
+	l.t.Helper()
+	stop := l.issueWith(f, name, fault)
+	testenv.Eventually(l.t, "the fault", func() error {
+		select {
+		case <-fault.hit:
+			return nil
+		default:
+			return fmt.Errorf("writes so far %q", fault.all())
+		}
+	})
+	if fault.dies {
+		stop()
+		fault.n, fault.written = 0, nil
+		stop = l.start(func(c *Certificates, r *Requests) {
+			if f.wire != nil {
+				f.wire(c, r)
+			}
+			c.Client = fault.client(l.t)
+			r.Client = c.Client
+		})
+	}
+	l.restAt(name, f.revision())
+	stop()
+	if fault.created > 2 {
+		l.t.Errorf("%d CertificateRequests were made", fault.created)
+	}
+}
+
+// restAt waits until a Certificate is Ready at a revision or, after a write that went unanswered, the one beside it, with
+// nothing left over.
+func (l *lab) restAt(name string, revision int) {
+	l.t.Helper()
+	testenv.Eventually(l.t, name+" at rest", func() error {
+		cert, err := get(l, name, &cmapi.Certificate{})
+		if err != nil {
+			return err
+		}
+		if reason, message := problems(cert); reason != "" {
+			return fmt.Errorf("%s: %s", reason, message)
+		}
+		if r := currentRevision(cert); r < revision || r > revision+1 {
+			return fmt.Errorf("revision %d", r)
+		}
+		secret, err := get(l, cert.Spec.SecretName, &corev1.Secret{})
+		if err != nil {
+			return err
+		}
+		leaf, err := soundLeaf(secret)
+		if err != nil {
+			return err
+		}
+		if !l.clock.now().Before(leaf.NotBefore.Add(60 * day)) {
+			return fmt.Errorf("the certificate of %s is still there", leaf.NotBefore)
+		}
+		if secret.Annotations[annCertificate] != name || secret.Annotations[annIssuerName] != "ca" {
+			return fmt.Errorf("annotations %v", secret.Annotations)
+		}
+		mine := slices.DeleteFunc(l.requests(), func(r string) bool { return !strings.HasPrefix(r, name+"-") })
+		if want := requestName(name, currentRevision(cert)); len(mine) != 1 || mine[0] != want {
+			return fmt.Errorf("requests %q, want %s", mine, want)
+		}
+		if n := len(l.nextKeys()); n != 0 {
+			return fmt.Errorf("%d temporary Secrets", n)
+		}
+		return nil
+	})
+}
+
+// problems returns why a Certificate is not Ready and at rest.
+func problems(cert *cmapi.Certificate) (string, string) {
+	if c := condition(cert, cmapi.CertificateConditionReady); c == nil {
+		return "Unknown", "no condition"
+	} else if c.Status != "True" {
+		return c.Reason, c.Message
+	}
+	if c := condition(cert, cmapi.CertificateConditionIssuing); c != nil {
+		return c.Reason, c.Message
+	}
+	return "", ""
+}
