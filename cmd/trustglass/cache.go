@@ -37,7 +37,7 @@ func trim(trustNamespace string) func(any) (any, error) {
 		m.Annotations, m.ManagedFields = nil, nil
 		if m.Kind != "Secret" || !issuance.Keeps(m) {
 			m.Labels, m.OwnerReferences = nil, nil
-			m.GenerateName, m.SelfLink = "", ""
+			m.GenerateName = ""
 		}
 		// A substring of a decoded message would hold the whole message in memory.
 		m.Name, m.Namespace = strings.Clone(m.Name), strings.Clone(m.Namespace)

@@ -132,7 +132,7 @@ func (s *story) certificate(ctx context.Context, namespace, name string) (*cmapi
 		return c.Type == cmapi.CertificateConditionReady && c.Status == cmmeta.ConditionTrue
 	})
 	if !ready {
-		return nil, nil, fmt.Errorf("Certificate %s/%s is not Ready: %+v", namespace, name, cert.Status.Conditions)
+		return nil, nil, fmt.Errorf("the Certificate %s/%s is not Ready: %+v", namespace, name, cert.Status.Conditions)
 	}
 	secret, err := s.secret(ctx, namespace, cert.Spec.SecretName)
 	if err != nil {
@@ -140,7 +140,7 @@ func (s *story) certificate(ctx context.Context, namespace, name string) (*cmapi
 	}
 	pair, err := pki.ParseKeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
 	if err != nil {
-		return nil, nil, fmt.Errorf("Secret %s/%s: %w", namespace, secret.Name, err)
+		return nil, nil, fmt.Errorf("the Secret %s/%s: %w", namespace, secret.Name, err)
 	}
 	return cert, pair.Certs[0], nil
 }
@@ -170,7 +170,7 @@ func (s *story) issuerReady(ctx context.Context) (string, error) {
 			return c.Reason + ": " + c.Message, nil
 		}
 	}
-	return "", fmt.Errorf("ClusterIssuer internal is not Ready: %+v", issuer.Status.Conditions)
+	return "", fmt.Errorf("the ClusterIssuer internal is not Ready: %+v", issuer.Status.Conditions)
 }
 
 func (s *story) serverIssued(ctx context.Context) (string, error) {
@@ -248,7 +248,7 @@ func (s *story) handshake(ctx context.Context) (string, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM([]byte(bundle.Data["ca.crt"])) {
-		return "", errors.New("ConfigMap client/internal-ca holds no certificate")
+		return "", errors.New("the ConfigMap client/internal-ca holds no certificate")
 	}
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13})
 	if err != nil {
