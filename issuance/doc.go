@@ -15,7 +15,7 @@
 //
 // Invariants:
 //   - Key bytes are read in secrets.go and nowhere else. Caches hold metadata and pki.Digests.
-//   - Every write carries the resourceVersion or UID that the decision saw; an absent Secret is applied without force, so that one
+//   - Every write carries the resourceVersion or UID that the decision saw; an absent Secret is applied at a version that no object has, so that one
 //     which has appeared meanwhile answers with a conflict.
 //   - A Secret with a working key pair is replaced only by a complete one, in a single write.
 //   - decide is pure: the same state gives the same decision, at any time after a crash between any two writes.
