@@ -253,6 +253,14 @@ func (w *writer) updateStatus(ctx context.Context, cert *cmapi.Certificate, stat
 
 func certificateID(key types.NamespacedName) string { return "certificate/" + key.String() }
 
+// updateIssuerStatus writes an issuer's status at the version that obj has.
+func updateIssuerStatus(ctx context.Context, c client.Client, obj client.Object) error {
+	if err := c.Status().Update(ctx, obj); err != nil {
+		return fmt.Errorf("updating the status of issuer %s: %w", obj.GetName(), err)
+	}
+	return nil
+}
+
 // outdated tells whether a write failed because what it was decided on has changed: the change brings the object back by
 // itself, so it is no failure to report.
 func outdated(err error) bool { return apierrors.IsConflict(err) }

@@ -82,7 +82,7 @@ func (r *Issuers) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result,
 	before := status.DeepCopy()
 	setIssuerReady(status, obj.GetGeneration(), r.Now(), health)
 	if !equality.Semantic.DeepEqual(before, status) {
-		if err := r.write(ctx, obj); err != nil {
+		if err := updateIssuerStatus(ctx, r.Client, obj); err != nil {
 			if outdated(err) {
 				return ctrl.Result{}, nil
 			}
@@ -94,14 +94,6 @@ func (r *Issuers) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result,
 		return ctrl.Result{}, nil
 	}
 	return ctrl.Result{RequeueAfter: min(max(health.Recheck.Sub(r.Now()), time.Millisecond), r.Recheck)}, nil
-}
-
-// write is this reconciler's only write.
-func (r *Issuers) write(ctx context.Context, obj client.Object) error {
-	if err := r.Client.Status().Update(ctx, obj); err != nil {
-		return fmt.Errorf("updating the status of %s %s: %w", r.Kind, obj.GetName(), err)
-	}
-	return nil
 }
 
 func (r *Issuers) check(ctx context.Context, spec *cmapi.IssuerSpec, namespace string) (issuer.Health, error) {

@@ -20,6 +20,7 @@ const (
 	eventRate  = 10 // a second, once a burst is used up
 	eventBurst = 100
 	eventQueue = 8192
+	sendTime   = 10 * time.Second // for one
 )
 
 var eventsDropped = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -78,6 +79,8 @@ func (s *eventSink) enqueue(e *corev1.Event, send func(context.Context) error) {
 		queue = s.warnings
 	}
 	job := func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, sendTime)
+		defer cancel()
 		if err := send(ctx); err != nil && ctx.Err() == nil {
 			log.FromContext(ctx).Info("sending an Event failed", "object", e.InvolvedObject.Namespace+"/"+e.InvolvedObject.Name,
 				"reason", e.Reason, "message", e.Message, "error", err.Error())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -168,11 +170,15 @@ func newScheme() *runtime.Scheme {
 	return s
 }
 
-func newManager(config *rest.Config, cfg Config) (ctrl.Manager, error) {
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
+// reconcileTimeout bounds one reconcile and with it every call that it makes. What is left of a wide fan-out goes on with the next.
+const reconcileTimeout = 5 * time.Minute
+
+func newManager(kubeconfig *rest.Config, cfg Config) (ctrl.Manager, error) {
+	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                  newScheme(),
 		Cache:                   cache.Options{DefaultTransform: trim(cfg.TrustNamespace)},
 		Client:                  client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
+		Controller:              config.Controller{ReconciliationTimeout: reconcileTimeout},
 		Metrics:                 server.Options{BindAddress: cfg.MetricsBindAddress},
 		HealthProbeBindAddress:  cfg.HealthProbeBindAddress,
 		PprofBindAddress:        cfg.ProfilingBindAddress,

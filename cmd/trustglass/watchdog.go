@@ -21,7 +21,7 @@ const (
 	// watchSilence is how long a watch may show no progress. The API server sends a bookmark about every minute, and a
 	// watch ends and starts anew after at most ten.
 	watchSilence = 15 * time.Minute
-	// workerSilence is how long one reconcile may take. Every call that a worker makes has a shorter limit of its own.
+	// workerSilence is how long one reconcile may take. A reconcile is cut off after half of it.
 	workerSilence = 10 * time.Minute
 	watchInterval = 15 * time.Second
 )

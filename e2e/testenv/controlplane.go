@@ -85,7 +85,7 @@ func Start(ctx context.Context, progress io.Writer) (_ *ControlPlane, err error)
 	}
 	c.Admin = rest.CopyConfig(c.env.Config)
 	c.Admin.QPS = -1
-	if err := WriteKubeconfig(c.Kubeconfig, c.Admin); err != nil {
+	if err := writeKubeconfig(c.Kubeconfig, c.Admin); err != nil {
 		return nil, err
 	}
 	if err := c.startControllerManager(ctx, assets); err != nil {
@@ -222,8 +222,8 @@ func stopProcess(cmd *exec.Cmd, grace time.Duration) error {
 	return err
 }
 
-// WriteKubeconfig writes a kubeconfig file for config at path.
-func WriteKubeconfig(path string, config *rest.Config) error {
+// writeKubeconfig writes a kubeconfig file for config at path; a token that lies in a file stays there.
+func writeKubeconfig(path string, config *rest.Config) error {
 	const name = "trustglass"
 	kubeconfig := clientcmdapi.Config{
 		CurrentContext: name,
@@ -233,7 +233,7 @@ func WriteKubeconfig(path string, config *rest.Config) error {
 			InsecureSkipTLSVerify: config.Insecure, TLSServerName: config.ServerName,
 		}},
 		AuthInfos: map[string]*clientcmdapi.AuthInfo{name: {
-			ClientCertificateData: config.CertData, ClientKeyData: config.KeyData, Token: config.BearerToken,
+			ClientCertificateData: config.CertData, ClientKeyData: config.KeyData, Token: config.BearerToken, TokenFile: config.BearerTokenFile,
 		}},
 	}
 	if err := clientcmd.WriteToFile(kubeconfig, path); err != nil {

@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // DaemonProcess is the daemon's binary running beside a control plane under its ServiceAccount.
@@ -31,6 +29,9 @@ type DaemonProcess struct {
 	done chan struct{}
 	err  error // valid once done is closed
 }
+
+// tokenFile holds the daemon's token, in the directory of its files.
+const tokenFile = "daemon.token"
 
 // BuildDaemon builds the daemon's binary into dir and returns its path.
 func BuildDaemon(ctx context.Context, dir string) (string, error) {
@@ -52,7 +53,13 @@ func StartDaemon(ctx context.Context, binary, dir string, admin *rest.Config, ar
 		return nil, err
 	}
 	kubeconfig := filepath.Join(dir, "daemon.kubeconfig")
-	if err := writeTokenKubeconfig(kubeconfig, filepath.Join(dir, "daemon.token"), config); err != nil {
+	// The token stays in a file of its own, where KeepToken renews it.
+	token := filepath.Join(dir, tokenFile)
+	if err := os.WriteFile(token, []byte(config.BearerToken), 0o600); err != nil {
+		return nil, fmt.Errorf("writing the daemon's token: %w", err)
+	}
+	config.BearerToken, config.BearerTokenFile = "", token
+	if err := writeKubeconfig(kubeconfig, config); err != nil {
 		return nil, err
 	}
 	probes, err := freePort()
@@ -90,27 +97,6 @@ func StartDaemon(ctx context.Context, binary, dir string, admin *rest.Config, ar
 	return d, nil
 }
 
-// writeTokenKubeconfig writes a kubeconfig that reads its token from a file, so that the token can be renewed in place.
-func writeTokenKubeconfig(path, tokenFile string, config *rest.Config) error {
-	if err := os.WriteFile(tokenFile, []byte(config.BearerToken), 0o600); err != nil {
-		return fmt.Errorf("writing the daemon's token: %w", err)
-	}
-	const name = "trustglass"
-	err := clientcmd.WriteToFile(clientcmdapi.Config{
-		CurrentContext: name,
-		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
-		Clusters: map[string]*clientcmdapi.Cluster{name: {
-			Server: config.Host, CertificateAuthorityData: config.CAData, CertificateAuthority: config.CAFile,
-			InsecureSkipTLSVerify: config.Insecure, TLSServerName: config.ServerName,
-		}},
-		AuthInfos: map[string]*clientcmdapi.AuthInfo{name: {TokenFile: tokenFile}},
-	}, path)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
-}
-
 // KeepToken renews the token of the daemon whose files lie in dir until ctx ends.
 func KeepToken(ctx context.Context, dir string, admin *rest.Config) error {
 	for {
@@ -123,7 +109,7 @@ func KeepToken(ctx context.Context, dir string, admin *rest.Config) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, "daemon.token"), []byte(config.BearerToken), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, tokenFile), []byte(config.BearerToken), 0o600); err != nil {
 			return fmt.Errorf("renewing the daemon's token: %w", err)
 		}
 	}
