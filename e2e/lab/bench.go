@@ -109,6 +109,9 @@ func benchOnce(ctx context.Context, b benchmark) (_ []figure, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
+	if err := l.ownersWatched(ctx); err != nil {
+		return nil, err
+	}
 	figures, err := b.run(ctx, l)
 	if err != nil && l.daemon != nil {
 		err = fmt.Errorf("%w\nthe end of the daemon's log:\n%s", err, l.daemon.LogTail())
@@ -247,6 +250,7 @@ func (l *lab) settle(ctx context.Context) error {
 			last, since = counts.total, time.Now()
 		}
 		if time.Since(since) < 2*time.Second {
+			time.Sleep(200 * time.Millisecond) // the API server's metrics are not free
 			return errors.New("there are still writes")
 		}
 		return nil
