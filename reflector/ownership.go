@@ -2,6 +2,8 @@ package reflector
 
 import (
 	"encoding/json"
+	"strings"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,11 +13,64 @@ import (
 // grain of a second and may come from API servers whose clocks differ.
 const clockSlack = time.Minute
 
-// dataFields are the parts of a FieldsV1 set that say who owns which key of the payload.
-type dataFields struct {
-	Data       map[string]json.RawMessage `json:"f:data"`
-	BinaryData map[string]json.RawMessage `json:"f:binaryData"`
-	StringData map[string]json.RawMessage `json:"f:stringData"`
+// fieldSet is what a FieldsV1 says, as far as it matters here.
+type fieldSet struct {
+	keys       []string // owned keys of the payload, named as contentHash does
+	stringData bool     // some of stringData is owned
+	foreign    bool     // something is owned that we never write
+}
+
+// fieldSets remembers what FieldsV1 texts say: the mirrors of a source all have the same few.
+var fieldSets = struct {
+	sync.Mutex
+	m map[string]fieldSet
+}{m: map[string]fieldSet{}}
+
+const maxFieldSets, maxFieldSetBytes = 512, 4096
+
+// fieldSetOf reads a FieldsV1; ok is false if it can't be read.
+func fieldSetOf(fields *metav1.FieldsV1) (set fieldSet, ok bool) {
+	raw := fields.GetRawString()
+	fieldSets.Lock()
+	defer fieldSets.Unlock()
+	if set, ok = fieldSets.m[raw]; ok {
+		return set, true
+	}
+	set, err := parseFieldSet([]byte(raw))
+	if err != nil {
+		return fieldSet{}, false
+	}
+	if len(raw) > maxFieldSetBytes {
+		return set, true
+	}
+	if len(fieldSets.m) >= maxFieldSets {
+		clear(fieldSets.m)
+	}
+	fieldSets.m[strings.Clone(raw)] = set
+	return set, true
+}
+
+// parseFieldSet reads the text of a FieldsV1.
+func parseFieldSet(raw []byte) (set fieldSet, err error) {
+	var fields map[string]map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return set, err
+	}
+	for field, members := range fields {
+		switch field {
+		case "f:data":
+			set.keys = append(set.keys, keysUnder("data/", members)...)
+		case "f:binaryData":
+			set.keys = append(set.keys, keysUnder("binaryData/", members)...)
+		case "f:type":
+		case "f:metadata":
+			set.foreign = set.foreign || len(members) != 1 || !ownAnnotations(members["f:annotations"])
+		default:
+			set.foreign = true
+			set.stringData = set.stringData || field == "f:stringData" && len(members) > 0
+		}
+	}
+	return set, nil
 }
 
 // vouched tells whether managed fields prove that an object's data is what we last wrote, given the keysHash of that.
@@ -34,15 +89,14 @@ func vouched(entries []metav1.ManagedFieldsEntry, keys string) bool {
 		if e.Subresource != "" || e.FieldsV1 == nil {
 			continue
 		}
-		var f dataFields
-		if err := json.Unmarshal(e.FieldsV1.GetRawBytes(), &f); err != nil {
+		set, ok := fieldSetOf(e.FieldsV1)
+		if !ok {
 			return false
 		}
-		owned := f.keys()
-		if e != ours && (len(owned) > 0 || len(f.StringData) > 0) && !before(e, ours) {
+		if e != ours && (len(set.keys) > 0 || set.stringData) && !before(e, ours) {
 			return false
 		}
-		all = append(all, owned...)
+		all = append(all, set.keys...)
 	}
 	return keysHash(all) == keys
 }
@@ -67,22 +121,8 @@ func sole(entries []metav1.ManagedFieldsEntry) bool {
 	if len(entries) != 1 || ownEntry(entries) == nil || entries[0].FieldsV1 == nil {
 		return false
 	}
-	var fields map[string]map[string]json.RawMessage
-	if err := json.Unmarshal(entries[0].FieldsV1.GetRawBytes(), &fields); err != nil {
-		return false
-	}
-	for field, members := range fields {
-		switch field {
-		case "f:data", "f:binaryData", "f:type":
-		case "f:metadata":
-			if len(members) != 1 || !ownAnnotations(members["f:annotations"]) {
-				return false
-			}
-		default:
-			return false
-		}
-	}
-	return true
+	set, ok := fieldSetOf(entries[0].FieldsV1)
+	return ok && !set.foreign
 }
 
 func ownAnnotations(raw json.RawMessage) bool {
@@ -100,17 +140,12 @@ func ownAnnotations(raw json.RawMessage) bool {
 	return true
 }
 
-// keys names the owned keys as contentHash does.
-func (f dataFields) keys() []string {
+// keysUnder names the owned keys of one map as contentHash does.
+func keysUnder(prefix string, members map[string]json.RawMessage) []string {
 	var keys []string
-	for k := range f.Data {
+	for k := range members {
 		if name, ok := fieldName(k); ok {
-			keys = append(keys, "data/"+name)
-		}
-	}
-	for k := range f.BinaryData {
-		if name, ok := fieldName(k); ok {
-			keys = append(keys, "binaryData/"+name)
+			keys = append(keys, prefix+name)
 		}
 	}
 	return keys

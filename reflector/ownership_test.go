@@ -90,8 +90,7 @@ func FuzzVouched(f *testing.F) {
 	f.Fuzz(func(t *testing.T, ours, theirs string) {
 		e := []metav1.ManagedFieldsEntry{entry(FieldManager, 100, ours), entry("x", 200, theirs)}
 		sole(e[:1])
-		var keys dataFields
-		if vouched(e, keysHash(keys.keys())) && vouched(e, keysHash([]string{"data/a"})) {
+		if vouched(e, keysHash(nil)) && vouched(e, keysHash([]string{"data/a"})) {
 			t.Error("two sets of keys at a time")
 		}
 	})

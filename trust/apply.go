@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -52,7 +53,7 @@ func (r *Reconciler) apply(ctx context.Context, o observed, todo []Action) *outc
 		out.Stale = append(out.Stale, err)
 		todo = withoutCleans(todo)
 	}
-	data, err := dataOf(o)
+	target, err := encodeTarget(o)
 	if err != nil {
 		out.Stale = append(out.Stale, err)
 		return out
@@ -75,7 +76,7 @@ func (r *Reconciler) apply(ctx context.Context, o observed, todo []Action) *outc
 			write(a.Namespace, &out.Cleaned, func() error { return r.clean(ctx, o, a) })
 		case Apply:
 			write(a.Namespace, &out.Applied, func() error {
-				err := r.applyTarget(ctx, o, a, data)
+				err := r.applyTarget(ctx, o, a, target)
 				if err == nil && a.Drift {
 					out.drifted(a.Namespace)
 				}
@@ -108,19 +109,20 @@ func (o *outcome) drifted(namespace string) {
 	o.Drift = append(o.Drift, namespace)
 }
 
-// applyTarget writes one target; data is dataOf the Bundle.
-func (r *Reconciler) applyTarget(ctx context.Context, o observed, a Apply, data []byte) error {
-	cfg := targetConfig(o.Bundle, *o.State.Want, a.Namespace)
+// applyTarget writes one target.
+func (r *Reconciler) applyTarget(ctx context.Context, o observed, a Apply, target encoded) error {
+	key := types.NamespacedName{Namespace: a.Namespace, Name: o.Bundle.Name}
 	if a.Version == "" {
-		return r.serverSideApply(ctx, cfg.WithResourceVersion(mustBeAbsent), data, o.Now)
+		return r.serverSideApply(ctx, key, target.at(mustBeAbsent), o.Now)
 	}
-	return r.serverSideApply(ctx, cfg.WithResourceVersion(a.Version), data, o.Now, client.ForceOwnership)
+	return r.serverSideApply(ctx, key, target.at(a.Version), o.Now, client.ForceOwnership)
 }
 
-// targetConfig is a target's metadata as trust-manager writes it, field by field.
-func targetConfig(b *trustapi.Bundle, want Desired, namespace string) *corev1ac.ConfigMapApplyConfiguration {
+// targetMetadata is a target's metadata as trust-manager writes it, field by field.
+func targetMetadata(b *trustapi.Bundle, want Desired) *corev1ac.ConfigMapApplyConfiguration {
 	template := b.Spec.Target.ConfigMap.Metadata
-	return corev1ac.ConfigMap(b.Name, namespace).
+	return (&corev1ac.ConfigMapApplyConfiguration{}).
+		WithName(b.Name).
 		WithLabels(template.Labels).
 		WithLabels(map[string]string{LabelBundle: b.Name}).
 		WithAnnotations(template.Annotations).
@@ -131,29 +133,36 @@ func targetConfig(b *trustapi.Bundle, want Desired, namespace string) *corev1ac.
 			WithController(true).WithBlockOwnerDeletion(true))
 }
 
-// dataOf encodes a target's data, once for all targets of a Bundle.
-func dataOf(o observed) ([]byte, error) {
+// encoded is a ConfigMap in JSON but for its version: whatever follows that in the text.
+type encoded []byte
+
+// encodeTarget encodes, once for all targets of a Bundle, all that is the same in them; nil if the Bundle has no target.
+func encodeTarget(o observed) (encoded, error) {
 	if o.State.Want == nil {
 		return nil, nil
+	}
+	metadata, err := json.Marshal(targetMetadata(o.Bundle, *o.State.Want).ObjectMetaApplyConfiguration)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the metadata of Bundle %s's targets: %w", o.Bundle.Name, err)
 	}
 	data, err := json.Marshal(map[string]string{o.State.Want.Key: o.Pool.PEM})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the data of Bundle %s: %w", o.Bundle.Name, err)
 	}
-	return data, nil
+	return slices.Concat([]byte(","), metadata[1:], []byte(`,"data":`), data, []byte("}")), nil
 }
 
-// serverSideApply sends cfg with encoded data, if any, and remembers the answer. The answer is asked for as metadata: it
-// spares sending each bundle back. The body is ours, so the server need not look for unknown fields in it.
-func (r *Reconciler) serverSideApply(ctx context.Context, cfg *corev1ac.ConfigMapApplyConfiguration, data []byte, now time.Time, opts ...client.PatchOption) error {
-	key := types.NamespacedName{Namespace: *cfg.Namespace, Name: *cfg.Name}
-	body, err := json.Marshal(cfg)
-	if err != nil {
-		return fmt.Errorf("encoding ConfigMap %s: %w", key, err)
-	}
-	if data != nil {
-		body = slices.Concat(body[:len(body)-1], []byte(`,"data":`), data, []byte("}"))
-	}
+// nothing is a ConfigMap without any field of ours.
+var nothing = encoded("}}")
+
+// at completes the text with the version to apply at. The namespace is the request's.
+func (e encoded) at(version string) []byte {
+	return slices.Concat([]byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":`), strconv.AppendQuote(nil, version), e)
+}
+
+// serverSideApply sends a ConfigMap's text and remembers the answer. The answer is asked for as metadata: it spares sending each
+// bundle back. The text is ours, so the server need not look for unknown fields in it.
+func (r *Reconciler) serverSideApply(ctx context.Context, key types.NamespacedName, body []byte, now time.Time, opts ...client.PatchOption) error {
 	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
 	answer.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
 	opts = append(opts, client.FieldOwner(FieldManager), client.FieldValidation(metav1.FieldValidationIgnore))
@@ -213,8 +222,7 @@ func (r *Reconciler) clean(ctx context.Context, o observed, a Clean) error {
 		r.memory.remember(key, Found{UID: a.UID, Version: a.Version}, true, o.Now)
 		return nil
 	}
-	cfg := corev1ac.ConfigMap(key.Name, key.Namespace).WithResourceVersion(a.Version)
-	return r.serverSideApply(ctx, cfg, nil, o.Now, client.ForceOwnership)
+	return r.serverSideApply(ctx, key, nothing.at(a.Version), o.Now, client.ForceOwnership)
 }
 
 // confirmDeselected reads a namespace live: the labels in the cache may be outdated.
