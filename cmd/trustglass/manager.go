@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -220,6 +221,9 @@ func (a *app) prepare(ctx context.Context) error {
 	}
 	if err := a.mgr.Add(dog); err != nil {
 		return fmt.Errorf("adding the watchdog: %w", err)
+	}
+	if err := a.mgr.Add(manager.RunnableFunc(giveBack)); err != nil {
+		return fmt.Errorf("adding what gives memory back: %w", err)
 	}
 	return errors.Join(
 		a.mgr.AddHealthzCheck("watchdog", dog.check),

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -60,21 +59,16 @@ func (d *watchdog) watch(kind string, obj client.Object, informer cache.Informer
 	}
 }
 
-// Start looks at every watch from time to time until ctx ends. The first time that all caches are filled it gives the memory back
-// that filling them took and that nothing will need again.
+// Start looks at every watch from time to time until ctx ends.
 func (d *watchdog) Start(ctx context.Context) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
-	for filled := false; ; {
+	for {
 		d.look()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		}
-		if !filled && d.ready(nil) == nil {
-			filled = true
-			debug.FreeOSMemory()
 		}
 	}
 }

@@ -443,7 +443,7 @@ func (m *issued) write(ctx context.Context, c client.Client, cert *cmapi.Certifi
 	return nil
 }
 
-// startUp is when the daemon has given back what filling its caches took: it looks every 15 s.
+// startUp is when the daemon has given back what filling its caches took: it looks every 5 s and waits for a quiet 5 s.
 const startUp = 20 * time.Second
 
 // benchMemory measures the daemon with its Certificates, after a restart too, and what other people's Secrets add: between two
