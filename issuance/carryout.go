@@ -3,6 +3,7 @@ package issuance
 import (
 	"context"
 	"crypto"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -169,35 +170,41 @@ func (r *Certificates) issueAtOnce(ctx context.Context, s State, key crypto.Sign
 	} else {
 		setIssued(&req.Status, s.Now, signed)
 	}
-	if err := r.writer.updateRequestStatus(ctx, req); err != nil {
-		return time.Time{}, err
-	}
 	s.Next = &Request{CertificateRequest: req, CSR: pki.NewRequestDigest(csr)}
 	if problem != nil {
+		if err := r.writer.updateRequestStatus(ctx, req); err != nil {
+			return time.Time{}, err
+		}
 		return time.Time{}, r.report(ctx, s, Fail{Reason: cmapi.CertificateRequestReasonFailed, Message: problem.Message})
 	}
-	return r.store(ctx, s, key, signed.Note)
-}
-
-// store writes the Secret for the signed next request, and then the status.
-func (r *Certificates) store(ctx context.Context, s State, key crypto.Signer, note string) (time.Time, error) {
-	keyPEM, err := pki.EncodeKey(key, encodingOf(s.Cert))
-	if err != nil {
+	// Neither write needs the other: a Secret without its request's status is adopted, a status without its Secret starts anew.
+	recorded := make(chan error, 1)
+	go func() { recorded <- r.writer.updateRequestStatus(ctx, req) }()
+	s.Secret, err = r.fillSecret(ctx, s, key, signed.Bundle, signed.Note)
+	if err = errors.Join(<-recorded, err); err != nil {
 		return time.Time{}, err
 	}
-	data := material{key: keyPEM, chain: s.Next.Status.Certificate, ca: s.Next.Status.CA}
+	return r.finish(ctx, s, revisionOf(req))
+}
+
+// fillSecret writes the key pair that was signed for the next request into the Secret.
+func (r *Certificates) fillSecret(ctx context.Context, s State, key crypto.Signer, signed pki.Bundle, note string) (*SecretView, error) {
+	keyPEM, err := pki.EncodeKey(key, encodingOf(s.Cert))
+	if err != nil {
+		return nil, err
+	}
+	data := material{key: keyPEM, chain: signed.Chain, ca: signed.CA}
 	seen, err := r.writer.applySecret(ctx, s.Cert, s.Secret, issuedMetadata(s.Cert, s.Next.Spec.IssuerRef), data, r.OwnSecrets)
 	if err != nil {
 		if !outdated(err) {
 			r.warn(s.Cert, "SecretWriteFailed", err.Error())
 		}
-		return time.Time{}, err
+		return nil, err
 	}
-	s.Secret = seen
 	if note != "" {
 		r.warn(s.Cert, "ShortenedByCA", "Certificate "+note)
 	}
-	return r.finish(ctx, s, revisionOf(s.Next.CertificateRequest))
+	return seen, nil
 }
 
 // finish writes the status of a Certificate whose Secret holds revision's certificate.
@@ -325,7 +332,11 @@ func (r *Certificates) complete(ctx context.Context, s State) (time.Time, error)
 	}
 	_, _, message := outcomeOf(&s.Next.Status)
 	_, note, _ := strings.Cut(message, issuedMessage+"; ")
-	return r.store(ctx, s, key, note)
+	signed := pki.Bundle{Chain: s.Next.Status.Certificate, CA: s.Next.Status.CA}
+	if s.Secret, err = r.fillSecret(ctx, s, key, signed, note); err != nil {
+		return time.Time{}, err
+	}
+	return r.finish(ctx, s, revisionOf(s.Next.CertificateRequest))
 }
 
 // repair applies the Secret's labels, annotations and formats again, from the key pair that it holds.

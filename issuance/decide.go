@@ -72,7 +72,7 @@ type (
 	Wait struct{ Reason, Message string }
 	// Complete puts the signed certificate of the next request, and the persisted key, into the Secret.
 	Complete struct{}
-	// Adopt takes note that the Secret holds the next request's certificate already: a crash came between two writes.
+	// Adopt takes note that the Secret holds the next request's key pair already: a crash came between two writes.
 	Adopt struct{}
 	// Fail records that the next request failed.
 	Fail struct{ Reason, Message string }
@@ -152,7 +152,7 @@ func followRequest(s State) Decision {
 		return nil
 	}
 	outcome, reason, message := outcomeOf(&s.Next.Status)
-	if outcome == outcomeIssued && holds(s.Secret, s.Next) {
+	if outcome != outcomeFailed && filled(s) {
 		return Adopt{}
 	}
 	if outcome == outcomeFailed {
@@ -199,13 +199,17 @@ func unusable(s State) string {
 	return ""
 }
 
-// holds tells whether the Secret already has a request's certificate and key.
-func holds(secret *SecretView, r *Request) bool {
-	if secret == nil || secret.Digest.Flaw != pki.Sound || secret.Digest.Key != r.CSR.Key {
+// filled tells whether the Secret has the key pair of the next request already: the very certificate of its status or, where the
+// status was not written or is another signature's, a certificate for a key that came with this request.
+func filled(s State) bool {
+	if s.Secret == nil || s.Secret.Digest.Flaw != pki.Sound || s.Secret.Digest.Key != s.Next.CSR.Key {
 		return false
 	}
-	leaf, ok := pki.LeafOf(r.Status.Certificate)
-	return ok && leaf == secret.Digest.Leaf
+	if leaf, ok := pki.LeafOf(s.Next.Status.Certificate); ok && leaf == s.Secret.Digest.Leaf {
+		return true
+	}
+	isNew := !keepsKey(s) && (s.Current == nil || s.Current.CSR.Key != s.Next.CSR.Key)
+	return isNew && s.Secret.Annotations[annCertificate] == s.Cert.Name
 }
 
 // issuing returns the Issuing condition and whether an issuance is to go on because of it.

@@ -263,6 +263,25 @@ func TestIssuanceUnderWay(t *testing.T) {
 			w.pair, w.NextKey = p, nil
 			w.seeSecret(nil)
 		}, Adopt{}, false},
+		{"a crash after the Secret was written and before the request's status", func(_ *testing.T, w *world, p pair) {
+			w.pair, w.NextKey = p, nil
+			w.seeSecret(nil)
+		}, Adopt{}, false},
+		{"the same, and the request was signed once more since", func(t *testing.T, w *world, p pair) {
+			w.Next.Status.Certificate = w.pair.chain // some other leaf
+			setIssued(&w.Next.Status, w.Now, issuer.Signed{Bundle: pki.Bundle{Chain: w.pair.chain}})
+			w.pair, w.NextKey = p, nil
+			w.seeSecret(nil)
+		}, Adopt{}, false},
+		{"the same in a Secret of another Certificate", func(_ *testing.T, w *world, p pair) {
+			w.pair, w.NextKey = p, nil
+			w.seeSecret(func(s *corev1.Secret) { s.Annotations[annCertificate] = "other" })
+		}, Issue{"IncorrectCertificate", `Secret was issued for Certificate "other"; if that one still exists, give each a secretName of its own`}, true},
+		{"a request for the key that the Secret had before is not filled yet", func(_ *testing.T, w *world, _ pair) {
+			w.Cert.Spec.PrivateKey.RotationPolicy = cmapi.RotationPolicyNever
+			w.Next, w.NextKey = w.request(2, w.pair), nil
+			w.Next.Status = cmapi.CertificateRequestStatus{}
+		}, Issue{"Renewing", renew.Message}, true},
 		{"signed, and the key was lost with its process", func(_ *testing.T, w *world, p pair) { signed(w, p); w.NextKey = nil },
 			Issue{"Renewing", renew.Message}, true},
 		{"not signed, and the key was lost", func(_ *testing.T, w *world, _ pair) { w.NextKey = nil }, Issue{"Renewing", renew.Message}, true},
