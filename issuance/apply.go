@@ -43,6 +43,9 @@ func (w *writer) createRequest(ctx context.Context, cert *cmapi.Certificate, csr
 	annotations[annCertificate] = cert.Name
 	annotations[annRevision] = fmt.Sprint(revision)
 	annotations[annKeySecret] = keySecret
+	if v, asked := cert.Annotations[annRenew]; asked {
+		annotations[annRenew] = v
+	}
 	r := &cmapi.CertificateRequest{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: cert.Namespace, Name: requestName(cert.Name, revision),
@@ -145,6 +148,8 @@ func (w *writer) deleteNextKey(ctx context.Context, namespace string, k *NextKey
 // material is what goes into an issued Secret.
 type material struct {
 	key, chain, ca []byte
+	keystores      map[string][]byte
+	keystoreDigest string // annKeystores; empty without keystores
 }
 
 // metadata is what we manage of a Secret's labels and annotations.
@@ -193,6 +198,9 @@ func (w *writer) applySecret(ctx context.Context, cert *cmapi.Certificate, seen 
 		WithAnnotations(m.Annotations).
 		WithAnnotations(pki.LeafAnnotations(data.chain)).
 		WithData(secretData(&cert.Spec, data))
+	if data.keystoreDigest != "" {
+		config.WithAnnotations(map[string]string{annKeystores: data.keystoreDigest})
+	}
 	if owned {
 		ref := controllerRef(cert)
 		config.WithOwnerReferences(metav1ac.OwnerReference().WithAPIVersion(ref.APIVersion).WithKind(ref.Kind).
@@ -226,6 +234,7 @@ func secretData(spec *cmapi.CertificateSpec, m material) map[string][]byte {
 	if len(m.ca) > 0 {
 		data[cmmeta.TLSCAKey] = m.ca
 	}
+	maps.Copy(data, m.keystores)
 	formats := pki.OutputFormats(m.key, m.chain)
 	der, combined := wantedFormats(spec)
 	if der {

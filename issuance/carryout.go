@@ -49,6 +49,14 @@ func (r *Certificates) carryOut(ctx context.Context, s State, d Decision, discar
 		return d.Until, r.report(ctx, s, d)
 	case Pause:
 		return d.Until, r.report(ctx, s, d)
+	case Halt:
+		return d.Until, r.report(ctx, s, d)
+	case Wait:
+		var err error
+		if s.Secret, err = r.standIn(ctx, s); err != nil {
+			return time.Time{}, err
+		}
+		return time.Time{}, r.report(ctx, s, d)
 	case Yield:
 		return s.Now.Add(yieldRecheck), r.report(ctx, s, d)
 	default:
@@ -81,6 +89,12 @@ func (r *Certificates) report(ctx context.Context, s State, d Decision) error {
 	switch d := d.(type) {
 	case Reject:
 		r.warn(s.Cert, d.Reason, d.Message)
+	case Halt:
+		r.warn(s.Cert, d.Reason, d.Message)
+	case Keep:
+		if reason, message := windowMissing(s); reason != "" && s.Secret != nil {
+			r.warn(s.Cert, reason, message)
+		}
 	case Yield:
 		r.warn(s.Cert, "DuplicateSecretName", "Secret "+s.Cert.Spec.SecretName+" belongs to Certificate "+d.Owner)
 	case Fail:
@@ -194,7 +208,14 @@ func (r *Certificates) fillSecret(ctx context.Context, s State, key crypto.Signe
 		return nil, err
 	}
 	data := material{key: keyPEM, chain: signed.Chain, ca: signed.CA}
-	seen, err := r.writer.applySecret(ctx, s.Cert, s.Secret, issuedMetadata(s.Cert, s.Next.Spec.IssuerRef), data, r.OwnSecrets)
+	if err := r.addKeystores(ctx, s.Cert, &data, s.Now); err != nil {
+		var missing *errPassword
+		if errors.As(err, &missing) {
+			r.warn(s.Cert, reasonKeystorePassword, missing.message)
+		}
+		return nil, err
+	}
+	seen, err := r.writer.applySecret(ctx, s.Cert, s.Secret, issuedMetadata(s.Cert, s.Next.Spec.IssuerRef), data, s.OwnSecret)
 	if err != nil {
 		if !outdated(err) {
 			r.warn(s.Cert, "SecretWriteFailed", err.Error())
@@ -213,6 +234,7 @@ func (r *Certificates) finish(ctx context.Context, s State, revision int) (time.
 	if err != nil {
 		return time.Time{}, err
 	}
+	r.breaker.record(s.Cert, s.Now)
 	r.tell(cert, "Issuing", "The certificate has been successfully issued")
 	return nextRenewal(s), nil
 }
@@ -339,6 +361,38 @@ func (r *Certificates) complete(ctx context.Context, s State) (time.Time, error)
 	return r.finish(ctx, s, revisionOf(s.Next.CertificateRequest))
 }
 
+// standIn puts a temporary certificate into the Secret while the issuer is waited for, where the Certificate asks for one and the
+// Secret has no working key pair. It returns the Secret as it is then.
+func (r *Certificates) standIn(ctx context.Context, s State) (*SecretView, error) {
+	if s.Cert.Annotations[annTemporary] != "true" || s.NextKey == nil || s.Secret != nil && s.Secret.Digest.Flaw == pki.Sound {
+		return s.Secret, nil
+	}
+	key, err := r.persistedKey(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := pki.Temporary(&s.Cert.Spec, key, s.Now)
+	if err != nil {
+		return nil, fmt.Errorf("making a temporary certificate: %w", err)
+	}
+	keyPEM, err := pki.EncodeKey(key, encodingOf(s.Cert))
+	if err != nil {
+		return nil, err
+	}
+	data := material{key: keyPEM, chain: chain}
+	if err := r.addKeystores(ctx, s.Cert, &data, s.Now); err != nil {
+		return nil, err
+	}
+	m := metadata{Labels: map[string]string{}, Annotations: map[string]string{annCertificate: s.Cert.Name}}
+	m.addTemplate(s.Cert.Spec.SecretTemplate)
+	seen, err := r.writer.applySecret(ctx, s.Cert, s.Secret, m, data, s.OwnSecret)
+	if err != nil {
+		return nil, err
+	}
+	r.tell(s.Cert, "Issuing", "Issued temporary certificate")
+	return seen, nil
+}
+
 // repair applies the Secret's labels, annotations and formats again, from the key pair that it holds.
 func (r *Certificates) repair(ctx context.Context, s *State) error {
 	data, err := r.Secrets.Payload(ctx, secretOf(s.Cert))
@@ -346,7 +400,10 @@ func (r *Certificates) repair(ctx context.Context, s *State) error {
 		return err
 	}
 	m := material{key: data[corev1.TLSPrivateKeyKey], chain: data[corev1.TLSCertKey], ca: data[cmmeta.TLSCAKey]}
-	seen, err := r.writer.applySecret(ctx, s.Cert, s.Secret, desiredMetadata(s.Cert, s.Secret), m, r.OwnSecrets)
+	if err := r.addKeystores(ctx, s.Cert, &m, s.Now); err != nil {
+		return err
+	}
+	seen, err := r.writer.applySecret(ctx, s.Cert, s.Secret, desiredMetadata(s.Cert, s.Secret), m, s.OwnSecret)
 	if err != nil {
 		return err
 	}
@@ -358,7 +415,7 @@ func (r *Certificates) repair(ctx context.Context, s *State) error {
 func (r *Certificates) tidy(ctx context.Context, s *observed, d Decision, history []*Request) error {
 	unused := s.strays
 	switch d.(type) {
-	case Issue, Wait:
+	case Issue, Wait, Halt:
 	default:
 		if s.NextKey != nil {
 			unused = append(unused, s.NextKey)

@@ -28,6 +28,9 @@ type State struct {
 	BackOff BackOff
 	// OwnSecret says that the Secret is to go with its Certificate, by an owner reference.
 	OwnSecret bool
+	Keystores Keystores
+	// LoopUntil is when the Certificate may be issued again after a loop; zero if there is none. See breaker.
+	LoopUntil time.Time
 }
 
 // Request is a CertificateRequest with its CSR decoded.
@@ -81,6 +84,11 @@ type (
 		Until           time.Time
 		Reason, Message string
 	}
+	// Halt ends a loop of issuances for a while.
+	Halt struct {
+		Until           time.Time
+		Reason, Message string
+	}
 	// Reject says that the spec can't be issued until somebody changes it.
 	Reject struct{ Reason, Message string }
 	// Yield leaves the Secret to the Certificate that it belongs to.
@@ -94,12 +102,13 @@ func (Complete) decision() {}
 func (Adopt) decision()    {}
 func (Fail) decision()     {}
 func (Pause) decision()    {}
+func (Halt) decision()     {}
 func (Reject) decision()   {}
 func (Yield) decision()    {}
 
 // decide says what is to be done, and which request, if any, is of no more use and has to go first.
 func decide(s State) (_ Decision, discard *Request) {
-	if err := validate(&s.Cert.Spec); err != nil {
+	if err := validate(s.Cert); err != nil {
 		return Reject{Reason: reasonInvalidSpec, Message: err.Error()}, nil
 	}
 	if s.Owner != "" {
@@ -113,7 +122,8 @@ func decide(s State) (_ Decision, discard *Request) {
 		discard = s.Next
 	}
 	d := decideAnew(s)
-	if _, pausing := d.(Pause); pausing {
+	switch d.(type) {
+	case Pause, Halt:
 		discard = nil // the failed request stays for people to look at until the next attempt
 	}
 	return d, discard
@@ -131,6 +141,12 @@ func decideAnew(s State) Decision {
 	}
 	if until := backOffEnd(s); !byHand && s.Now.Before(until) {
 		return Pause{Until: until, Reason: reason, Message: message}
+	}
+	if !byHand && s.Now.Before(s.LoopUntil) {
+		return Halt{Until: s.LoopUntil, Reason: reasonLoop, Message: loopMessage(s, message)}
+	}
+	if s.Keystores.Problem != "" {
+		return Reject{Reason: reasonKeystorePassword, Message: s.Keystores.Problem}
 	}
 	if keepsKey(s) {
 		if _, text := keyOutdated(s); text != "" {
@@ -202,7 +218,7 @@ func unusable(s State) string {
 // filled tells whether the Secret has the key pair of the next request already: the very certificate of its status or, where the
 // status was not written or is another signature's, a certificate for a key that came with this request.
 func filled(s State) bool {
-	if s.Secret == nil || s.Secret.Digest.Flaw != pki.Sound || s.Secret.Digest.Key != s.Next.CSR.Key {
+	if s.Secret == nil || s.Secret.Digest.Flaw != pki.Sound || s.Secret.Digest.Key != s.Next.CSR.Key || s.Secret.Digest.Temporary {
 		return false
 	}
 	if leaf, ok := pki.LeafOf(s.Next.Status.Certificate); ok && leaf == s.Secret.Digest.Leaf {
@@ -256,16 +272,16 @@ func backOffEnd(s State) time.Time {
 	return s.Cert.Status.LastFailureTime.Add(s.BackOff.Wait(attempts))
 }
 
-func renewalTime(s State) time.Time {
+func scheduleOf(s State) pki.Schedule {
 	if s.Secret == nil || s.Secret.Digest.Flaw != pki.Sound {
-		return time.Time{}
+		return pki.Schedule{}
 	}
-	return pki.RenewalTime(&s.Cert.Spec, s.Secret.Digest.NotBefore, s.Secret.Digest.NotAfter)
+	return pki.NewSchedule(&s.Cert.Spec, string(s.Cert.UID), s.Secret.Digest.NotBefore, s.Secret.Digest.NotAfter)
 }
 
 // nextRenewal returns when a Certificate in good order is to be looked at again.
 func nextRenewal(s State) time.Time {
-	at := renewalTime(s)
+	at := scheduleOf(s).Start
 	if at.IsZero() && s.Secret != nil { // renewal is off: come back to say that it has expired
 		at = s.Secret.Digest.NotAfter.Add(time.Second)
 		if !s.Now.Before(at) {
@@ -287,8 +303,20 @@ func repair(s State) string {
 		return "AdditionalOutputFormatsMismatch"
 	case s.OwnSecret != ownedBy(s.Secret.OwnerReferences, s.Cert):
 		return "SecretOwnerRefMismatch"
+	case s.Keystores.Problem == "" && !keystoresFit(s):
+		return "KeystoresMismatch"
 	}
 	return ""
+}
+
+// keystoresFit tells whether the Secret has the keystores that the spec asks for, made with the settings and passwords of now. What
+// they were made with is known of our own only: another's are good when they are there.
+func keystoresFit(s State) bool {
+	if s.Secret.Digest.Keystores != pki.WantedKeystores(&s.Cert.Spec, s.Secret.Digest.HasCA) {
+		return false
+	}
+	made := s.Secret.Annotations[annKeystores]
+	return made == s.Keystores.Digest || made == ""
 }
 
 func ownedBy(refs []metav1.OwnerReference, cert *cmapi.Certificate) bool {
@@ -315,7 +343,7 @@ func wantedFormats(spec *cmapi.CertificateSpec) (der, combined bool) {
 
 // trigger returns why a certificate has to be issued; empty when it has not. The checks are cert-manager's, in its order.
 func trigger(s State) (reason, message string) {
-	for _, check := range []func(State) (string, string){secretMissing, dataMissing, pairInvalid, otherIssuer, otherCertificate, keyOutdated, requestKeyDiffers, requestChanged, namesDiffer, renewalDue} {
+	for _, check := range []func(State) (string, string){secretMissing, dataMissing, pairInvalid, temporary, otherIssuer, otherCertificate, keyOutdated, requestKeyDiffers, requestChanged, namesDiffer, renewalDue, renewalAsked} {
 		if reason, message = check(s); reason != "" {
 			return reason, message
 		}
@@ -326,7 +354,7 @@ func trigger(s State) (reason, message string) {
 // readiness returns why a Certificate is not Ready; empty when it is. A renewal that is due does not count, an expired
 // certificate does.
 func readiness(s State) (reason, message string) {
-	for _, check := range []func(State) (string, string){secretMissing, dataMissing, pairInvalid, otherIssuer, otherCertificate, keyOutdated, requestKeyDiffers, requestChanged, namesDiffer, expired} {
+	for _, check := range []func(State) (string, string){secretMissing, dataMissing, pairInvalid, temporary, otherIssuer, otherCertificate, keyOutdated, requestKeyDiffers, requestChanged, namesDiffer, expired, windowMissing} {
 		if reason, message = check(s); reason != "" {
 			return reason, message
 		}
@@ -359,6 +387,13 @@ func pairInvalid(s State) (string, string) {
 		return "InvalidKeyPair", "Issuing certificate as Secret contains an invalid key pair: " + d.Detail
 	case pki.BadCert:
 		return reasonInvalidCertificate, "Issuing certificate as Secret contains an invalid certificate: " + d.Detail
+	}
+	return "", ""
+}
+
+func temporary(s State) (string, string) {
+	if s.Secret.Digest.Temporary {
+		return "TemporaryCertificate", "Issuing certificate as Secret contains a temporary certificate"
 	}
 	return "", ""
 }
@@ -429,11 +464,26 @@ func namesDiffer(s State) (string, string) {
 }
 
 func renewalDue(s State) (string, string) {
-	at := renewalTime(s)
-	if at.IsZero() || s.Now.Before(at) {
+	due := scheduleOf(s)
+	if due.At.IsZero() || s.Now.Before(due.Start) {
 		return "", ""
 	}
-	return "Renewing", "Renewing certificate as renewal was scheduled at " + at.UTC().Format(time.RFC3339)
+	return "Renewing", "Renewing certificate as renewal was scheduled at " + due.At.UTC().Format(time.RFC3339)
+}
+
+// renewalAsked looks for a value of annRenew that the current request was not made for.
+func renewalAsked(s State) (string, string) {
+	if v := s.Cert.Annotations[annRenew]; v != "" && s.Current != nil && s.Current.Annotations[annRenew] != v {
+		return reasonManual, fmt.Sprintf("Renewing certificate as annotation %s asks: %q", annRenew, v)
+	}
+	return "", ""
+}
+
+func windowMissing(s State) (string, string) {
+	if due := scheduleOf(s); due.NoWindow {
+		return "WindowError", fmt.Sprintf("%s: it will be renewed at %s, outside of spec.renewal.windows; correct them", pki.ErrNoWindow, due.At.UTC().Format(time.RFC3339))
+	}
+	return "", ""
 }
 
 func expired(s State) (string, string) {

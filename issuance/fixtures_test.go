@@ -16,6 +16,9 @@ import (
 	"github.com/trustglass/trustglass/issuance/pki"
 )
 
+// certUID is an identity whose renewals begin at the second at which they are due, see pki.NewSchedule.
+const certUID = "cert-1547"
+
 // start is when the pure tests' certificates begin.
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
@@ -77,7 +80,7 @@ func goodOrder(t testing.TB) *world {
 	t.Helper()
 	w := &world{ca: makeCA(t, start.Add(-time.Hour), 1000*day)}
 	w.Cert = &cmapi.Certificate{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "certificate", Generation: 1, ResourceVersion: "10", CreationTimestamp: metav1.NewTime(start)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: certUID, Generation: 1, ResourceVersion: "10", CreationTimestamp: metav1.NewTime(start)},
 		Spec: cmapi.CertificateSpec{
 			SecretName: "web-tls", DNSNames: []string{"web.example.org"}, IssuerRef: cmmeta.IssuerReference{Name: "ca"}, PrivateKey: ecdsaKey(),
 		},

@@ -55,7 +55,7 @@ func (r *Issuers) Setup(mgr ctrl.Manager) error {
 		For(r.newObject()).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.issuersOf)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, RateLimiter: backOffLimiter(5 * time.Minute)}).
-		Complete(r)
+		Complete(counted{r, name})
 }
 
 func (r *Issuers) newObject() client.Object {

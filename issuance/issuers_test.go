@@ -168,10 +168,10 @@ func TestBadInput(t *testing.T) {
 
 	// Certificates.
 	l.certificate("nameless", func(c *cmapi.Certificate) { c.Spec.DNSNames = nil })
-	if c := l.says("nameless", "Ready", cmmeta.ConditionFalse, "InvalidSpec"); !strings.Contains(c.Message, "set at least one of commonName, dnsNames") {
+	if c := l.says("nameless", "Ready", cmmeta.ConditionFalse, "InvalidSpec"); !strings.Contains(c.Message, "set at least one of commonName (or a CN in literalSubject), dnsNames") {
 		t.Errorf("message %q", c.Message)
 	}
-	l.event("Certificate/nameless Warning InvalidSpec spec: a certificate needs a name")
+	l.event("Certificate/nameless Warning InvalidSpec spec: Invalid value: a certificate needs a name")
 	l.certificate("orphan", func(c *cmapi.Certificate) { c.Spec.IssuerRef.Name = "nobody" })
 	l.says("orphan", "Issuing", cmmeta.ConditionTrue, "DoesNotExist")
 	if e := l.event(`Certificate/orphan Warning Waiting Referenced "Issuer" not found: `); !strings.Contains(e, "create it or correct issuerRef") {

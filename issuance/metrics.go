@@ -3,9 +3,11 @@ package issuance
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
@@ -32,13 +34,49 @@ var (
 		[]string{"name", "condition"}, nil)
 )
 
+// Syncs by controller, under cert-manager's names. Its controllers are more and smaller than ours.
+var (
+	syncCalls = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "certmanager_controller_sync_call_count", Help: "Reconciles of a controller.",
+	}, []string{"controller"})
+	syncErrors = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "certmanager_controller_sync_error_count", Help: "Reconciles of a controller that failed.",
+	}, []string{"controller"})
+	clockCounter = prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "certmanager_clock_time_seconds", Help: "The daemon's clock in seconds since the epoch.",
+	}, clockSeconds)
+	clockGauge = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "certmanager_clock_time_seconds_gauge", Help: "The daemon's clock in seconds since the epoch.",
+	}, clockSeconds)
+)
+
+func clockSeconds() float64 { return float64(time.Now().Unix()) }
+
+// counted counts a reconciler's calls and errors.
+type counted struct {
+	reconcile.Reconciler
+	name string
+}
+
+// Reconcile implements reconcile.Reconciler.
+func (c counted) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	syncCalls.WithLabelValues(c.name).Inc()
+	res, err := c.Reconciler.Reconcile(ctx, req)
+	if err != nil {
+		syncErrors.WithLabelValues(c.name).Inc()
+	}
+	return res, err
+}
+
 // collector reads the series from the cache when it is scraped, so that none outlives its object.
 type collector struct{ cache client.Reader }
 
 // RegisterMetrics registers the series of Certificates and issuers.
 func RegisterMetrics(reg prometheus.Registerer, cache client.Reader) error {
-	if err := reg.Register(collector{cache}); err != nil {
-		return fmt.Errorf("registering the metrics of certificates: %w", err)
+	for _, c := range []prometheus.Collector{collector{cache}, syncCalls, syncErrors, clockCounter, clockGauge} {
+		if err := reg.Register(c); err != nil {
+			return fmt.Errorf("registering the metrics of certificates: %w", err)
+		}
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ const (
 	indexKeySecret  = "keySecret"
 	indexNextKey    = "nextKeyOf"
 	indexCASecret   = "spec.ca.secretName"
+	indexPassword   = "spec.keystores.passwordSecretRef"
 )
 
 // IndexFields registers the indexes that this package looks things up by.
@@ -34,11 +35,15 @@ func IndexFields(ctx context.Context, f client.FieldIndexer) error {
 		of    client.IndexerFunc
 	}{
 		{&cmapi.Certificate{}, indexSecretName, func(o client.Object) []string { return []string{o.(*cmapi.Certificate).Spec.SecretName} }},
+		{&cmapi.Certificate{}, indexPassword, func(o client.Object) []string { return passwordSecrets(&o.(*cmapi.Certificate).Spec) }},
 		{&cmapi.CertificateRequest{}, indexOwner, func(o client.Object) []string { return nonEmpty(string(controllerOf(o, cmapi.CertificateKind))) }},
 		{&cmapi.CertificateRequest{}, indexIssuer, func(o client.Object) []string {
-			return nonEmpty(issuerKey(o.(*cmapi.CertificateRequest).Spec.IssuerRef, o.GetNamespace()))
+			r := o.(*cmapi.CertificateRequest)
+			return unsettled(r, issuerKey(r.Spec.IssuerRef, r.Namespace))
 		}},
-		{&cmapi.CertificateRequest{}, indexKeySecret, func(o client.Object) []string { return nonEmpty(o.GetAnnotations()[annKeySecret]) }},
+		{&cmapi.CertificateRequest{}, indexKeySecret, func(o client.Object) []string {
+			return unsettled(o.(*cmapi.CertificateRequest), o.GetAnnotations()[annKeySecret])
+		}},
 		{secrets, indexNextKey, func(o client.Object) []string {
 			if o.GetLabels()[labelNextKey] != "true" {
 				return nil
@@ -58,6 +63,14 @@ func IndexFields(ctx context.Context, f client.FieldIndexer) error {
 // Keeps tells whether this package needs a Secret's labels: those of the temporary Secrets that hold next keys. All else that it
 // wants to know of a Secret it reads together with the payload.
 func Keeps(secret *metav1.PartialObjectMetadata) bool { return secret.Labels[labelNextKey] == "true" }
+
+// unsettled is an index on requests that wait: for the others, thousands, it would only take memory.
+func unsettled(r *cmapi.CertificateRequest, value string) []string {
+	if settled(&r.Status) {
+		return nil
+	}
+	return nonEmpty(value)
+}
 
 func nonEmpty(s string) []string {
 	if s == "" {
@@ -101,7 +114,7 @@ func (r *Certificates) observe(ctx context.Context, key types.NamespacedName) (*
 		return nil, nil, nil
 	}
 	now := r.Now()
-	s := &observed{State: State{Now: now, Cert: cert, BackOff: r.BackOff, OwnSecret: r.OwnSecrets}}
+	s := &observed{State: State{Now: now, Cert: cert, BackOff: r.BackOff, OwnSecret: r.ownsSecret(cert), LoopUntil: r.breaker.until(cert)}}
 	if s.behind = r.writer.written.behind(certificateID(key), cert.ResourceVersion, now); s.behind {
 		return s, nil, nil
 	}
@@ -115,7 +128,21 @@ func (r *Certificates) observe(ctx context.Context, key types.NamespacedName) (*
 	if s.Owner, err = r.otherOwner(ctx, cert, s.Secret); err != nil {
 		return nil, nil, err
 	}
+	if err := r.observeKeystores(ctx, s); err != nil {
+		return nil, nil, err
+	}
 	return s, history, r.observeNextKey(ctx, s)
+}
+
+// ownsSecret tells whether a Certificate's Secret is to go with it.
+func (r *Certificates) ownsSecret(cert *cmapi.Certificate) bool {
+	switch cert.Annotations[annDeletion] {
+	case deletionDelete:
+		return true
+	case deletionRetain:
+		return false
+	}
+	return r.OwnSecrets
 }
 
 // observeRequests finds the Certificate's own requests: the current one, the next one, and all of them.
@@ -141,8 +168,31 @@ func (r *Certificates) observeRequests(ctx context.Context, s *observed) ([]*Req
 			next.ResourceVersion = req.ResourceVersion
 		}
 	}
+	if err := r.completeRequest(ctx, s.Next); err != nil {
+		return nil, err
+	}
 	s.behind = r.writer.written.behind(requestID(&next), next.ResourceVersion, s.Now)
 	return history, nil
+}
+
+// completeRequest reads a signed request live where the cache has left out its certificate.
+func (r *Certificates) completeRequest(ctx context.Context, req *Request) error {
+	if req == nil || len(req.Status.Certificate) > 0 {
+		return nil
+	}
+	if outcome, _, _ := outcomeOf(&req.Status); outcome != outcomeIssued {
+		return nil
+	}
+	live := &cmapi.CertificateRequest{}
+	err := r.Secrets.Live.Get(ctx, client.ObjectKeyFromObject(req.CertificateRequest), live)
+	if apierrors.IsNotFound(err) || err == nil && live.UID != req.UID {
+		return nil // its end is an event
+	}
+	if err != nil {
+		return fmt.Errorf("reading CertificateRequest %s: %w", req.Name, err)
+	}
+	req.CertificateRequest = live
+	return nil
 }
 
 // certificatesFor lists the Certificates that name a Secret.

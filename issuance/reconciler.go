@@ -49,7 +49,8 @@ type Certificates struct {
 	// Workers is how many Certificates are worked on at a time. Zero means 1.
 	Workers int
 
-	writer writer
+	writer  writer
+	breaker breaker
 }
 
 // Setup registers what wakes the reconciler: a Certificate, one of its requests, the Secret that it names, or the temporary
@@ -67,7 +68,7 @@ func (r *Certificates) Setup(mgr ctrl.Manager) error {
 		Owns(&cmapi.CertificateRequest{}).
 		WatchesMetadata(&corev1.Secret{}, forgetting{handler.EnqueueRequestsFromMapFunc(r.certificatesOf), r.Secrets}).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers, RateLimiter: backOffLimiter(30 * time.Second)}).
-		Complete(r)
+		Complete(counted{r, "certificates"})
 }
 
 // backOffLimiter retries a key that failed after 200 ms, doubling up to max.
@@ -114,9 +115,17 @@ func (r *Certificates) certificatesOf(ctx context.Context, secret client.Object)
 			out = append(out, reconcile.Request{NamespacedName: keyOf(secret.GetNamespace(), ref.Name)})
 		}
 	}
+	var locked cmapi.CertificateList
+	err := r.Cache.List(ctx, &locked, client.InNamespace(secret.GetNamespace()), client.MatchingFields{indexPassword: secret.GetName()}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return out // the cache answers errors only before it has started
+	}
 	siblings, err := certificatesFor(ctx, r.Cache, secret.GetNamespace(), secret.GetName())
 	if err != nil {
 		return out
+	}
+	for i := range locked.Items {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&locked.Items[i])})
 	}
 	for i := range siblings {
 		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&siblings[i])})

@@ -55,7 +55,7 @@ func (r *Requests) Setup(mgr ctrl.Manager, certificates *Certificates) error {
 		Watches(&cmapi.ClusterIssuer{}, handler.EnqueueRequestsFromMapFunc(r.requestsTo)).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.requestsKeyedBy)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers, RateLimiter: backOffLimiter(5 * time.Minute)}).
-		Complete(r)
+		Complete(counted{r, "certificaterequests"})
 }
 
 // Reconcile takes one request as far as it can go now.

@@ -2,11 +2,13 @@ package issuance
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"unique"
 
 	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +35,7 @@ type Secrets struct {
 	flight  singleflight.Group
 	mu      sync.Mutex
 	seen    map[types.NamespacedName]SecretView // guarded by mu
+	entries map[entryID]entryHash               // guarded by mu
 }
 
 // SecretView is what a decision may know of a Secret.
@@ -43,10 +46,13 @@ type SecretView struct {
 	Labels          map[string]string
 	Annotations     map[string]string
 	OwnerReferences []metav1.OwnerReference
-	// Managed are the labels and annotations that our field manager owns, those derived from the leaf apart, as sorted
-	// "labels/KEY" and "annotations/KEY".
-	Managed []string
-	Digest  pki.Digest
+	// Managed are the labels and annotations that our field manager owns, those derived from the leaf apart; see managedKeys.
+	Managed fieldSet
+	// OtherWriter is a field manager besides ours that owns tls.crt or tls.key; empty if there is none.
+	OtherWriter string
+	Digest      pki.Digest
+	// KeystoreKey is keystoreKey of the private key where the Secret has annKeystores.
+	KeystoreKey [sha256.Size]byte
 	// DerivedCurrent tells whether the annotations that describe the leaf are there and right.
 	DerivedCurrent bool
 }
@@ -103,8 +109,11 @@ func (s *Secrets) Remember(secret *corev1.Secret) *SecretView {
 	view := SecretView{
 		UID: secret.UID, ResourceVersion: secret.ResourceVersion, Type: secret.Type,
 		Labels: secret.Labels, Annotations: secret.Annotations, OwnerReferences: secret.OwnerReferences,
-		Managed: managedKeys(secret.ManagedFields),
-		Digest:  pki.NewDigest(secret.Data),
+		Managed: managedKeys(secret.ManagedFields), OtherWriter: otherWriter(secret.ManagedFields),
+		Digest: pki.NewDigest(secret.Data),
+	}
+	if secret.Annotations[annKeystores] != "" {
+		view.KeystoreKey = keystoreKey(secret.Data[corev1.TLSPrivateKeyKey])
 	}
 	view.DerivedCurrent = contains(secret.Annotations, pki.LeafAnnotations(secret.Data["tls.crt"]))
 	s.mu.Lock()
@@ -112,8 +121,67 @@ func (s *Secrets) Remember(secret *corev1.Secret) *SecretView {
 	if s.seen == nil {
 		s.seen = map[types.NamespacedName]SecretView{}
 	}
+	view.Labels, view.Annotations = interned(view.Labels), interned(view.Annotations)
 	s.seen[client.ObjectKeyFromObject(secret)] = view
 	return &view
+}
+
+// interned returns a map without the annotations that describe the leaf, whose strings it shares with its like: thousands of
+// Secrets have the same few.
+func interned(m map[string]string) map[string]string {
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		if !pki.IsLeafAnnotation(k) {
+			out[unique.Make(k).Value()] = unique.Make(v).Value()
+		}
+	}
+	return out
+}
+
+// EntryHash returns the SHA-256 of one entry of a Secret, that of nothing if there is none. The Secret is read when its version is
+// not the one that the hash is known of.
+func (s *Secrets) EntryHash(ctx context.Context, key types.NamespacedName, entry string) ([sha256.Size]byte, error) {
+	meta := newSecretMetadata()
+	if err := s.Cache.Get(ctx, key, meta); apierrors.IsNotFound(err) {
+		return sha256.Sum256(nil), nil
+	} else if err != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("reading Secret %s from the cache: %w", key, err)
+	}
+	id := entryID{key, entry}
+	s.mu.Lock()
+	known, ok := s.entries[id]
+	s.mu.Unlock()
+	if ok && !newer(meta.ResourceVersion, known.version) {
+		return known.hash, nil
+	}
+	secret := &corev1.Secret{}
+	if err := s.Live.Get(ctx, key, secret); client.IgnoreNotFound(err) != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("reading Secret %s: %w", key, err)
+	}
+	hash, version := sha256.Sum256(secret.Data[entry]), secret.ResourceVersion
+	if version == "" { // gone since: so says the next event
+		version = meta.ResourceVersion
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.entries == nil || len(s.entries) > maxEntryHashes {
+		s.entries = map[entryID]entryHash{}
+	}
+	s.entries[id] = entryHash{version, hash}
+	return hash, nil
+}
+
+// maxEntryHashes bounds how many hashes are remembered; beyond it they are read again.
+const maxEntryHashes = 10_000
+
+type entryID struct {
+	secret types.NamespacedName
+	entry  string
+}
+
+type entryHash struct {
+	version string
+	hash    [sha256.Size]byte
 }
 
 // deleted drops what is remembered of a Secret that was deleted, unless that is of another one which has its name since.
@@ -182,20 +250,18 @@ func newSecretMetadata() *metav1.PartialObjectMetadata {
 	return m
 }
 
-// managedKeys returns the labels and annotations that our field manager has applied. Entries that don't parse own nothing, which
+// fieldSet is a hash of labels and annotations by their keys.
+type fieldSet [sha256.Size]byte
+
+// managedKeys returns which labels and annotations our field manager has applied. Entries that don't parse own nothing, which
 // makes the Secret be applied once more.
-func managedKeys(entries []metav1.ManagedFieldsEntry) []string {
+func managedKeys(entries []metav1.ManagedFieldsEntry) fieldSet {
 	var out []string
 	for _, e := range entries {
 		if e.Manager != FieldManager || e.FieldsV1 == nil {
 			continue
 		}
-		var fields struct {
-			Metadata struct {
-				Labels      map[string]json.RawMessage `json:"f:labels"`
-				Annotations map[string]json.RawMessage `json:"f:annotations"`
-			} `json:"f:metadata"`
-		}
+		var fields ownedFields
 		if json.Unmarshal(e.FieldsV1.GetRawBytes(), &fields) != nil {
 			continue
 		}
@@ -205,13 +271,41 @@ func managedKeys(entries []metav1.ManagedFieldsEntry) []string {
 			}
 		}
 		for field := range fields.Metadata.Annotations {
-			if name, ok := strings.CutPrefix(field, "f:"); ok && !pki.IsLeafAnnotation(name) {
+			if name, ok := strings.CutPrefix(field, "f:"); ok && !pki.IsLeafAnnotation(name) && name != annKeystores {
 				out = append(out, "annotations/"+name)
 			}
 		}
 	}
 	slices.Sort(out)
-	return slices.Compact(out)
+	return sha256.Sum256([]byte(strings.Join(slices.Compact(out), "\n")))
+}
+
+// ownedFields are the parts of a FieldsV1 that count here.
+type ownedFields struct {
+	Metadata struct {
+		Labels      map[string]json.RawMessage `json:"f:labels"`
+		Annotations map[string]json.RawMessage `json:"f:annotations"`
+	} `json:"f:metadata"`
+	Data map[string]json.RawMessage `json:"f:data"`
+}
+
+// otherWriter returns a field manager other than ours that owns an issued entry.
+func otherWriter(entries []metav1.ManagedFieldsEntry) string {
+	for _, e := range entries {
+		if e.Manager == FieldManager || e.FieldsV1 == nil {
+			continue
+		}
+		var fields ownedFields
+		if json.Unmarshal(e.FieldsV1.GetRawBytes(), &fields) != nil {
+			continue
+		}
+		for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
+			if _, owns := fields.Data["f:"+key]; owns {
+				return unique.Make(e.Manager).Value()
+			}
+		}
+	}
+	return ""
 }
 
 // contains tells whether have holds all of want.
@@ -241,6 +335,6 @@ func fieldsOf(m metadata) *metav1.FieldsV1 {
 }
 
 // sameKeys tells whether the labels and annotations that our field manager owns are those of m.
-func sameKeys(managed []string, m metadata) bool {
-	return slices.Equal(managed, managedKeys([]metav1.ManagedFieldsEntry{{Manager: FieldManager, FieldsV1: fieldsOf(m)}}))
+func sameKeys(managed fieldSet, m metadata) bool {
+	return managed == managedKeys([]metav1.ManagedFieldsEntry{{Manager: FieldManager, FieldsV1: fieldsOf(m)}})
 }

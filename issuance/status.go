@@ -55,6 +55,10 @@ func statusFor(s State, d Decision) cmapi.CertificateStatus {
 		st.LastFailureTime = ptr.To(seconds(s.Now))
 		st.FailedIssuanceAttempts = ptr.To(ptr.Deref(st.FailedIssuanceAttempts, 0) + 1)
 		st.NextPrivateKeySecretName = nil
+	case Halt:
+		reason, message = d.Reason, d.Message
+		dropCondition(&st, cmapi.CertificateConditionIssuing)
+		st.NextPrivateKeySecretName = nil
 	case Keep, Pause:
 		st.NextPrivateKeySecretName = nil
 	}
@@ -83,7 +87,7 @@ func setDates(st *cmapi.CertificateStatus, s State) {
 	st.NotBefore = ptr.To(metav1.NewTime(s.Secret.Digest.NotBefore))
 	st.NotAfter = ptr.To(metav1.NewTime(s.Secret.Digest.NotAfter))
 	st.RenewalTime = nil
-	if at := renewalTime(s); !at.IsZero() {
+	if at := scheduleOf(s).At; !at.IsZero() {
 		st.RenewalTime = ptr.To(metav1.NewTime(at))
 	}
 }

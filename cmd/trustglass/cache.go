@@ -7,6 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+
 	"github.com/trustglass/trustglass/issuance"
 	"github.com/trustglass/trustglass/reflector"
 	"github.com/trustglass/trustglass/trust"
@@ -22,6 +24,9 @@ func trim(trustNamespace string) func(any) (any, error) {
 			if acc, err := meta.Accessor(obj); err == nil {
 				acc.SetManagedFields(nil)
 				delete(acc.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
+			}
+			if r, ok := obj.(*cmapi.CertificateRequest); ok {
+				issuance.TrimRequest(r)
 			}
 			return obj, nil // what is no object, a tombstone, stays what it is
 		}

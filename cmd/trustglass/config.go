@@ -48,6 +48,35 @@ type Config struct {
 	// CertificateRequestMaximumBackoffDuration is the longest such pause.
 	CertificateRequestMaximumBackoffDuration metav1.Duration `json:"certificateRequestMaximumBackoffDuration"`
 
+	// Namespace limits the daemon to the Certificates, requests, Issuers and Ingresses of one namespace; what works across
+	// namespaces is off then. Empty means all.
+	Namespace string `json:"namespace"`
+	// FeatureGates are cert-manager's, as Name=true or Name=false.
+	FeatureGates []string `json:"featureGates"`
+
+	// DefaultIssuerName, Kind and Group are the issuer of Ingresses and Gateways that ask for a certificate and name no issuer.
+	DefaultIssuerName  string `json:"defaultIssuerName"`
+	DefaultIssuerKind  string `json:"defaultIssuerKind"`
+	DefaultIssuerGroup string `json:"defaultIssuerGroup"`
+	// AutoCertificateAnnotations are annotations that ask for a certificate of the default issuer when they are "true".
+	AutoCertificateAnnotations []string `json:"autoCertificateAnnotations"`
+	// ExtraCertificateAnnotations are annotations of an Ingress or Gateway that its Certificates inherit.
+	ExtraCertificateAnnotations []string `json:"extraCertificateAnnotations"`
+	// EnableGatewayAPI makes Certificates for Gateways, and EnableGatewayAPIListenerSet for ListenerSets too.
+	EnableGatewayAPI            bool `json:"enableGatewayAPI"`
+	EnableGatewayAPIListenerSet bool `json:"enableGatewayAPIListenerSet"`
+	// GatewayAPIExtraProtocols are listener protocols that carry TLS beside HTTPS and TLS.
+	GatewayAPIExtraProtocols []string `json:"gatewayAPIExtraProtocols"`
+	// AllowSecretTemplateReflection lets an Ingress or Gateway ask for reflection annotations on its Secrets: whoever may edit
+	// one can then spread the Secret.
+	AllowSecretTemplateReflection bool `json:"allowSecretTemplateReflection"`
+
+	// WebhookBindAddress serves admission; "0" turns it off.
+	WebhookBindAddress string `json:"webhookBindAddress"`
+	// WebhookURL is where the API server reaches admission when the daemon runs outside of the cluster, such as
+	// https://192.0.2.1:10250. Empty means by the Service.
+	WebhookURL string `json:"webhookURL"`
+
 	// ReflectorExcludedNamespaces are globs of namespaces whose objects are neither sources nor direct mirrors.
 	ReflectorExcludedNamespaces []string `json:"reflectorExcludedNamespaces"`
 	// FilterExpiredCertificates leaves expired certificates out of Bundles.
@@ -93,6 +122,10 @@ func defaultConfig() Config {
 		ApproveSignerNames:                       issuance.DefaultSigners(),
 		CertificateRequestMinimumBackoffDuration: metav1.Duration{Duration: time.Hour},
 		CertificateRequestMaximumBackoffDuration: metav1.Duration{Duration: 32 * time.Hour},
+		DefaultIssuerKind:                        "Issuer",
+		DefaultIssuerGroup:                       "cert-manager.io",
+		AutoCertificateAnnotations:               []string{"kubernetes.io/tls-acme"},
+		WebhookBindAddress:                       ":10250",
 		LeaderElect:                              true,
 		LeaderElectionNamespace:                  "kube-system",
 		LeaseDuration:                            metav1.Duration{Duration: 30 * time.Second},
@@ -117,6 +150,19 @@ func (c *Config) addFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.ApproveSignerNames, "approve-signer-names", c.ApproveSignerNames, "issuers whose requests are approved without anybody being asked")
 	f.DurationVar(&c.CertificateRequestMinimumBackoffDuration.Duration, "certificate-request-minimum-backoff-duration", c.CertificateRequestMinimumBackoffDuration.Duration, "pause after a first failed issuance; doubles with each failure")
 	f.DurationVar(&c.CertificateRequestMaximumBackoffDuration.Duration, "certificate-request-maximum-backoff-duration", c.CertificateRequestMaximumBackoffDuration.Duration, "longest pause after a failed issuance")
+	f.StringVar(&c.Namespace, "namespace", c.Namespace, "the one namespace to work in (default: all)")
+	f.StringSliceVar(&c.FeatureGates, "feature-gates", c.FeatureGates, "cert-manager's feature gates, as Name=true; those that change something: "+gateSigningRequests+", "+gateGatewayAPI+", "+gateListenerSets)
+	f.StringVar(&c.DefaultIssuerName, "default-issuer-name", c.DefaultIssuerName, "issuer of Ingresses and Gateways that name none")
+	f.StringVar(&c.DefaultIssuerKind, "default-issuer-kind", c.DefaultIssuerKind, "kind of the default issuer")
+	f.StringVar(&c.DefaultIssuerGroup, "default-issuer-group", c.DefaultIssuerGroup, "group of the default issuer")
+	f.StringSliceVar(&c.AutoCertificateAnnotations, "auto-certificate-annotations", c.AutoCertificateAnnotations, "annotations that ask for a certificate of the default issuer")
+	f.StringSliceVar(&c.ExtraCertificateAnnotations, "extra-certificate-annotations", c.ExtraCertificateAnnotations, "annotations of an Ingress or Gateway that its Certificates inherit")
+	f.BoolVar(&c.EnableGatewayAPI, "enable-gateway-api", c.EnableGatewayAPI, "make Certificates for Gateways")
+	f.BoolVar(&c.EnableGatewayAPIListenerSet, "enable-gateway-api-listenerset", c.EnableGatewayAPIListenerSet, "make Certificates for ListenerSets too; needs the feature gate "+gateListenerSets)
+	f.StringSliceVar(&c.GatewayAPIExtraProtocols, "gateway-api-extra-protocols", c.GatewayAPIExtraProtocols, "listener protocols that carry TLS beside HTTPS and TLS")
+	f.BoolVar(&c.AllowSecretTemplateReflection, "allow-secret-template-reflection", c.AllowSecretTemplateReflection, "let an Ingress or Gateway ask for reflection of its Secrets")
+	f.StringVar(&c.WebhookBindAddress, "webhook-bind-address", c.WebhookBindAddress, "address of admission, or 0 for none")
+	f.StringVar(&c.WebhookURL, "webhook-url", c.WebhookURL, "where the API server reaches admission outside of the cluster (default: by the Service)")
 	f.StringSliceVar(&c.ReflectorExcludedNamespaces, "reflector-excluded-namespaces", c.ReflectorExcludedNamespaces, "globs of namespaces whose objects are neither sources nor direct mirrors")
 	f.BoolVar(&c.FilterExpiredCertificates, "filter-expired-certificates", c.FilterExpiredCertificates, "leave expired certificates out of Bundles")
 	f.BoolVar(&c.FilterNonCACerts, "filter-non-ca-certs", c.FilterNonCACerts, "leave certificates that are no CA out of Bundles")
@@ -129,6 +175,7 @@ func (c *Config) addFlags(f *pflag.FlagSet) {
 	f.DurationVar(&c.ShutdownGracePeriod.Duration, "shutdown-grace-period", c.ShutdownGracePeriod.Duration, "how long work under way may take after the signal to stop")
 	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "console or json")
 	f.IntVarP(&c.LogLevel, "log-level", "v", c.LogLevel, "0, or 1 for detail")
+	c.addCompatFlags(f)
 }
 
 const envPrefix = "TRUSTGLASS_"
@@ -158,6 +205,9 @@ func (c *Config) load(f *pflag.FlagSet, path string, lookupEnv func(string) (str
 			errs = append(errs, replaceValue(flag, value))
 		}
 	})
+	if c.LogFormat == "text" { // as cert-manager calls it
+		c.LogFormat = formatConsole
+	}
 	if c.ClusterResourceNamespace == "" {
 		c.ClusterResourceNamespace = c.OwnNamespace
 	}
@@ -222,6 +272,17 @@ func (c *Config) Validate() error {
 	}
 	if c.ShutdownGracePeriod.Duration < 0 {
 		bad("shutdownGracePeriod", "%s is negative", c.ShutdownGracePeriod.Duration)
+	}
+	if _, err := parseGates(c.FeatureGates); err != nil {
+		bad("featureGates", "%s", err)
+	}
+	if c.Namespace != "" {
+		if msgs := validation.IsDNS1123Label(c.Namespace); len(msgs) > 0 {
+			bad("namespace", "%q is not a namespace: %s", c.Namespace, strings.Join(msgs, ", "))
+		}
+	}
+	if c.WebhookURL != "" && !strings.HasPrefix(c.WebhookURL, "https://") {
+		bad("webhookURL", "%q is not an https URL", c.WebhookURL)
 	}
 	if c.LogFormat != formatConsole && c.LogFormat != formatJSON {
 		bad("logFormat", "%q is neither console nor json", c.LogFormat)

@@ -62,6 +62,7 @@ func runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			cfg.warnIgnored(cmd.Flags(), logger)
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(gcPercent)
 			}

@@ -45,8 +45,17 @@ var goals = map[string]struct {
 	"bundle targets":                               {"at least 0.6 of raw creates", func(f figure) bool { return f.Ratio >= 0.6 }},
 	"memory with 2,000 Certificates":               {"at most 80 MiB", func(f figure) bool { return f.Value <= 80 }},
 	"memory for 5,000 Secrets of 100 KB of others": {"at most 10 MiB", func(f figure) bool { return f.Value <= 10 }},
-	"writes after a restart":                       {"0", func(f figure) bool { return f.Value == 0 }},
+	"writes after a restart":                       {"0", none},
+
+	"issuance rate, RSA 2048":                                      {"at least 0.9 of raw keys", func(f figure) bool { return f.Ratio >= 0.9 }},
+	"memory with 10,000 Certificates and 50,000 Secrets of others": {"at most 128 MiB", func(f figure) bool { return f.Value <= 128 }},
+	"first reconcile after a restart with those":                   {"at most 10 s", func(f figure) bool { return f.Value <= 10 }},
+	"writes after a restart with those":                            {"0", none},
+	"writes for a label on each of those Secrets":                  {"0", none},
+	"live reads for a label on each of those Secrets":              {"0", none},
 }
+
+func none(f figure) bool { return f.Value == 0 }
 
 // benchmark is one run of one subject on a control plane of its own.
 type benchmark struct {
@@ -59,6 +68,8 @@ var benchmarks = []benchmark{
 	{"burst", benchBurst},
 	{"mirrors", benchMirrors},
 	{"bundles", benchBundles},
+	{"rsa", benchRSA},
+	{"scale", benchScale},
 }
 
 // bench runs every benchmark runs times, prints the medians as a table and writes them to out. A figure that misses its goal is
@@ -79,7 +90,11 @@ func bench(ctx context.Context, out, only string, runs int) error {
 				return fmt.Errorf("benchmark %s, run %d: %w", b.name, i+1, err)
 			}
 			series = append(series, figures)
-			fmt.Printf("%s, run %d of %d, %.0f s, load %s\n", b.name, i+1, runs, time.Since(start).Seconds(), load())
+			fmt.Printf("%s, run %d of %d, %.0f s, load %s:", b.name, i+1, runs, time.Since(start).Seconds(), load())
+			for _, f := range figures {
+				fmt.Printf(" %s %.2f", f.Name, cmp.Or(f.Ratio, f.Value))
+			}
+			fmt.Println()
 		}
 		all = append(all, medians(series)...)
 	}

@@ -188,7 +188,8 @@ func benchCertificate(namespace, name string) *cmapi.Certificate {
 
 // readyWatcher notes when each Certificate becomes Ready, by the clock of whoever watches.
 type readyWatcher struct {
-	w    watch.Interface
+	c    client.WithWatch
+	stop context.CancelFunc
 	mu   sync.Mutex
 	at   map[string]time.Time // guarded by mu
 	news chan struct{}
@@ -199,34 +200,66 @@ func watchReady(ctx context.Context, l *lab) (*readyWatcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building a client: %w", err)
 	}
-	w, err := c.Watch(ctx, &cmapi.CertificateList{})
+	ctx, stop := context.WithCancel(ctx)
+	r := &readyWatcher{c: c, stop: stop, at: map[string]time.Time{}, news: make(chan struct{}, 1)}
+	w, err := r.open(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("watching Certificates: %w", err)
+		stop()
+		return nil, err
 	}
-	r := &readyWatcher{w: w, at: map[string]time.Time{}, news: make(chan struct{}, 1)}
-	go r.follow()
+	go r.follow(ctx, w)
 	return r, nil
 }
 
-func (r *readyWatcher) stop() { r.w.Stop() }
+// open looks at all Certificates and watches from there.
+func (r *readyWatcher) open(ctx context.Context) (watch.Interface, error) {
+	var list cmapi.CertificateList
+	if err := r.c.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("listing Certificates: %w", err)
+	}
+	for i := range list.Items {
+		r.look(&list.Items[i])
+	}
+	w, err := r.c.Watch(ctx, &cmapi.CertificateList{}, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
+	if err != nil {
+		return nil, fmt.Errorf("watching Certificates: %w", err)
+	}
+	return w, nil
+}
 
-func (r *readyWatcher) follow() {
-	for e := range r.w.ResultChan() {
-		cert, ok := e.Object.(*cmapi.Certificate)
-		if !ok || !slices.ContainsFunc(cert.Status.Conditions, func(c cmapi.CertificateCondition) bool {
-			return c.Type == cmapi.CertificateConditionReady && c.Status == cmmeta.ConditionTrue
-		}) {
-			continue
+// follow notes what becomes Ready until ctx ends. The API server ends a watch that can't keep up: then it begins anew.
+func (r *readyWatcher) follow(ctx context.Context, w watch.Interface) {
+	for {
+		for e := range w.ResultChan() {
+			if cert, ok := e.Object.(*cmapi.Certificate); ok {
+				r.look(cert)
+			}
 		}
-		r.mu.Lock()
-		if key := cert.Namespace + "/" + cert.Name; r.at[key].IsZero() {
-			r.at[key] = time.Now()
+		w.Stop()
+		err := eventually(ctx, time.Minute, func() (err error) {
+			w, err = r.open(ctx)
+			return err
+		})
+		if err != nil {
+			return // whoever waits says who is missing
 		}
-		r.mu.Unlock()
-		select {
-		case r.news <- struct{}{}:
-		default:
-		}
+	}
+}
+
+func (r *readyWatcher) look(cert *cmapi.Certificate) {
+	if !slices.ContainsFunc(cert.Status.Conditions, func(c cmapi.CertificateCondition) bool {
+		return c.Type == cmapi.CertificateConditionReady && c.Status == cmmeta.ConditionTrue
+	}) {
+		return
+	}
+	r.mu.Lock()
+	if key := cert.Namespace + "/" + cert.Name; r.at[key].IsZero() {
+		r.at[key] = time.Now()
+	}
+	r.mu.Unlock()
+	select {
+	case r.news <- struct{}{}:
+	default:
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 // Tags of a GeneralName (RFC 5280, 4.2.1.6).
 const (
+	tagOther = 0
 	tagEmail = 1
 	tagDNS   = 2
 	tagURI   = 6
@@ -35,6 +36,13 @@ func marshalSANs(n Names) ([]byte, error) {
 		out = append(out, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tagIP, Bytes: ip})
 	}
 	add(tagURI, "uris", stringsOf(n.URIs))
+	for _, other := range n.Others {
+		raw, err := other.generalName()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, raw)
+	}
 	if bad != nil || len(out) == 0 {
 		return nil, bad
 	}

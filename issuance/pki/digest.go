@@ -10,6 +10,7 @@ import (
 	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 )
 
 // Flaw says what keeps a Secret's data from being a usable key pair.
@@ -40,6 +41,11 @@ type Digest struct {
 
 	// DER and Combined tell whether key.der and tls-combined.pem are there; Current, whether those that are there fit.
 	DER, Combined, FormatsCurrent bool
+	// HasCA tells whether ca.crt is there, and Keystores, which keystores are.
+	HasCA     bool
+	Keystores KeystoreSet
+	// Temporary marks a stand-in that is to be replaced once the issuer has signed.
+	Temporary bool
 }
 
 // NewDigest reads a Secret's data.
@@ -75,6 +81,9 @@ func NewDigest(data map[string][]byte) Digest {
 		d.Flaw, d.Detail = KeyMismatch, "tls.key is not the key of the certificate in tls.crt"
 		return d
 	}
+	d.Temporary = isTemporary(leaf)
+	d.HasCA = len(data[cmmeta.TLSCAKey]) > 0
+	d.Keystores = foundKeystores(data)
 	d.readFormats(data)
 	return d
 }
@@ -110,7 +119,7 @@ func NamesOf(spec *cmapi.CertificateSpec) ([sha256.Size]byte, error) {
 	if err != nil {
 		return [sha256.Size]byte{}, err
 	}
-	return hashNames(spec.CommonName, n.DNS, stringsOf(n.IPs), stringsOf(n.URIs), n.Emails), nil
+	return hashNames(CommonNameOf(spec), n.DNS, stringsOf(n.IPs), stringsOf(n.URIs), n.Emails), nil
 }
 
 func certNames(c *x509.Certificate) [sha256.Size]byte {

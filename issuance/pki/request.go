@@ -36,6 +36,7 @@ type Names struct {
 	IPs    []net.IP
 	URIs   []*url.URL
 	Emails []string
+	Others []OtherName
 }
 
 // ParseNames reads the identities of a spec. An error names the field and the entry at fault.
@@ -62,18 +63,9 @@ func ParseNames(spec *cmapi.CertificateSpec) (Names, error) {
 		}
 		n.Emails = append(n.Emails, s)
 	}
-	return n, nil
-}
-
-// SubjectOf returns the distinguished name that a spec asks for.
-func SubjectOf(spec *cmapi.CertificateSpec) pkix.Name {
-	name := pkix.Name{CommonName: spec.CommonName}
-	if s := spec.Subject; s != nil {
-		name.Organization, name.OrganizationalUnit = s.Organizations, s.OrganizationalUnits
-		name.Country, name.Province, name.Locality = s.Countries, s.Provinces, s.Localities
-		name.StreetAddress, name.PostalCode, name.SerialNumber = s.StreetAddresses, s.PostalCodes, s.SerialNumber
-	}
-	return name
+	var err error
+	n.Others, err = ParseOtherNames(spec.OtherNames)
+	return n, err
 }
 
 var signatureAlgorithms = map[cmapi.SignatureAlgorithm]x509.SignatureAlgorithm{
@@ -98,7 +90,11 @@ func NewRequest(spec *cmapi.CertificateSpec, key crypto.Signer) ([]byte, error) 
 	if !ok {
 		return nil, fmt.Errorf("spec.signatureAlgorithm: unknown algorithm %q", spec.SignatureAlgorithm)
 	}
-	template := &x509.CertificateRequest{SignatureAlgorithm: algorithm, Subject: SubjectOf(spec)}
+	subject, err := rawSubject(spec)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.CertificateRequest{SignatureAlgorithm: algorithm, RawSubject: subject}
 	if spec.EncodeUsagesInRequest == nil || *spec.EncodeUsagesInRequest {
 		usages, err := ParseUsages(spec.Usages, spec.IsCA)
 		if err != nil {
@@ -113,8 +109,18 @@ func NewRequest(spec *cmapi.CertificateSpec, key crypto.Signer) ([]byte, error) 
 		return nil, err
 	}
 	if sans != nil {
-		critical := len(template.Subject.ToRDNSequence()) == 0
-		template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: oidSAN, Critical: critical, Value: sans})
+		template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: oidSAN, Critical: bytes.Equal(subject, emptySubject), Value: sans})
+	}
+	constraints, err := ParseNameConstraints(spec.NameConstraints)
+	if err != nil {
+		return nil, err
+	}
+	if constraints != nil {
+		extension, err := constraints.extension()
+		if err != nil {
+			return nil, err
+		}
+		template.ExtraExtensions = append(template.ExtraExtensions, extension)
 	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
 	if err != nil {
@@ -126,6 +132,27 @@ func NewRequest(spec *cmapi.CertificateSpec, key crypto.Signer) ([]byte, error) 
 		return nil, err
 	}
 	return text, nil
+}
+
+// emptySubject is a distinguished name without any part.
+var emptySubject = []byte{0x30, 0x00}
+
+func marshalRDNs(rdns pkix.RDNSequence) ([]byte, error) {
+	der, err := asn1.Marshal(rdns)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the subject: %w", err)
+	}
+	return der, nil
+}
+
+// otherNamesOf returns the other names among the subject alternative names of a CSR or a certificate.
+func otherNamesOf(extensions []pkix.Extension) ([]OtherName, error) {
+	for _, e := range extensions {
+		if e.Id.Equal(oidSAN) {
+			return parseOtherNames(e.Value)
+		}
+	}
+	return nil, nil
 }
 
 func (u Usages) extensions() ([]pkix.Extension, error) {
@@ -176,63 +203,6 @@ func decodeRequest(text []byte) (*x509.CertificateRequest, error) {
 		return nil, fmt.Errorf("parsing the certificate request: %w", err)
 	}
 	return csr, nil
-}
-
-// RequestDigest is a decoded CSR, as far as matching needs it.
-type RequestDigest struct {
-	Key KeyID
-	csr *x509.CertificateRequest
-	err error
-}
-
-// NewRequestDigest decodes a CSR. A CSR that does not decode has an Err and fits nothing.
-func NewRequestDigest(text []byte) RequestDigest {
-	csr, err := decodeRequest(text)
-	if err != nil {
-		return RequestDigest{err: err}
-	}
-	return RequestDigest{Key: KeyIDOf(csr.PublicKey), csr: csr}
-}
-
-// Err returns why the CSR could not be decoded.
-func (d RequestDigest) Err() error { return d.err }
-
-// Mismatches compares a CertificateRequest and its decoded CSR with the spec that it was, or would be, made for, and returns
-// the spec's fields that differ: cert-manager's RequestChanged rule. Lists compare as sets. Not compared, and thus no reason
-// to issue again: signature algorithm, encoding, secretTemplate, output formats, renewBefore, a duration that only one has.
-func Mismatches(spec *cmapi.CertificateSpec, request *cmapi.CertificateRequestSpec, d RequestDigest) []string {
-	if d.err != nil {
-		return []string{"spec.request"}
-	}
-	var out []string
-	differ := func(field string, same bool) {
-		if !same {
-			out = append(out, field)
-		}
-	}
-	names, err := ParseNames(spec)
-	if err != nil {
-		return []string{"spec"}
-	}
-	differ("spec.ipAddresses", sameSet(stringsOf(names.IPs), stringsOf(d.csr.IPAddresses)))
-	differ("spec.uris", sameSet(stringsOf(names.URIs), stringsOf(d.csr.URIs)))
-	differ("spec.emailAddresses", sameSet(names.Emails, d.csr.EmailAddresses))
-	differ("spec.dnsNames", sameSet(names.DNS, d.csr.DNSNames))
-	want, have := SubjectOf(spec), d.csr.Subject
-	differ("spec.commonName", want.CommonName == have.CommonName)
-	differ("spec.subject.serialNumber", want.SerialNumber == have.SerialNumber)
-	differ("spec.subject.organizations", sameSet(want.Organization, have.Organization))
-	differ("spec.subject.organizationalUnits", sameSet(want.OrganizationalUnit, have.OrganizationalUnit))
-	differ("spec.subject.countries", sameSet(want.Country, have.Country))
-	differ("spec.subject.localities", sameSet(want.Locality, have.Locality))
-	differ("spec.subject.provinces", sameSet(want.Province, have.Province))
-	differ("spec.subject.streetAddresses", sameSet(want.StreetAddress, have.StreetAddress))
-	differ("spec.subject.postalCodes", sameSet(want.PostalCode, have.PostalCode))
-	differ("spec.isCA", spec.IsCA == request.IsCA)
-	differ("spec.usages", sameSet(spec.Usages, request.Usages))
-	differ("spec.duration", spec.Duration == nil || request.Duration == nil || spec.Duration.Duration == request.Duration.Duration)
-	differ("spec.issuerRef", SameIssuer(spec.IssuerRef, request.IssuerRef))
-	return out
 }
 
 func stringsOf[T fmt.Stringer](list []T) []string {

@@ -126,7 +126,7 @@ func TestNewRequestRefuses(t *testing.T) {
 		{"an algorithm of another key", cmapi.CertificateSpec{CommonName: "a", SignatureAlgorithm: cmapi.SHA256WithRSA}, `signing the certificate request: `},
 		{"an unknown usage", cmapi.CertificateSpec{CommonName: "a", Usages: []cmapi.KeyUsage{"all"}}, `spec.usages: unknown key usage "all"`},
 		{"a DNS name that is not ASCII", cmapi.CertificateSpec{DNSNames: []string{"a.example.org", "bücher.example.org"}}, `spec.dnsNames[1]: "bücher.example.org" is not ASCII: write it in its encoded form`},
-		{"a common name that x509 can't encode", cmapi.CertificateSpec{CommonName: "a\xff"}, `signing the certificate request: `},
+		{"a common name that x509 can't encode", cmapi.CertificateSpec{CommonName: "a\xff"}, `encoding the subject: `},
 		{"a URI whose host x509 does not read back", cmapi.CertificateSpec{URIs: []string{"https://example..org/"}}, `parsing the certificate request: `},
 		{"more names than a CSR may hold", cmapi.CertificateSpec{DNSNames: many}, `bytes, more than the 65536 allowed`},
 	} {

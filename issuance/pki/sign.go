@@ -148,7 +148,11 @@ func SelfSign(template *x509.Certificate, key crypto.Signer) (Bundle, error) {
 	return Bundle{Chain: text, CA: text}, nil
 }
 
+// create signs template; without a parent by itself.
 func create(template, parent *x509.Certificate, key crypto.Signer) (*x509.Certificate, error) {
+	if parent == nil {
+		parent = template
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, template.PublicKey, key)
 	if err != nil {
 		return nil, fmt.Errorf("signing the certificate: %w", err)

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+
+	"github.com/trustglass/trustglass/e2e/testenv"
+)
+
+const (
+	scaleCertificates = 10_000
+	scaleForeign      = 50_000
+	rsaCertificates   = 200
+	rsaRaw            = 10 * time.Second
+)
+
+// benchScale fills a cluster with 10,000 Certificates and 50,000 Secrets of others and looks at memory, at a restart, and at what a
+// change of every one of those Secrets costs.
+func benchScale(ctx context.Context, l *lab) ([]figure, error) {
+	namespaces, watcher, err := l.prepareIssuance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer watcher.stop()
+	keys := make([]string, scaleCertificates)
+	err = parallel(ctx, scaleCertificates, benchWorkers, func(ctx context.Context, i int) error {
+		c := benchCertificate(namespaces[i%len(namespaces)], fmt.Sprintf("c-%05d", i))
+		keys[i] = c.Namespace + "/" + c.Name
+		return l.admin.Create(ctx, c)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("creating Certificates: %w", err)
+	}
+	if _, err := watcher.wait(ctx, keys, 20*time.Minute); err != nil {
+		return nil, err
+	}
+	secrets, err := l.makeManySecrets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	before, err := l.writes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	first, err := l.restartUntilFirst(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(l.reconciled(ctx), sleep(ctx, startUp)); err != nil {
+		return nil, err
+	}
+	after, err := l.writes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rss, _, err := l.daemon.RSS()
+	if err != nil {
+		return nil, err
+	}
+	writes, reads, err := l.labelAll(ctx, secrets)
+	if err != nil {
+		return nil, err
+	}
+	return []figure{
+		{Name: "memory with 10,000 Certificates and 50,000 Secrets of others", Value: float64(rss) / (1 << 20), Unit: "MiB"},
+		{Name: "first reconcile after a restart with those", Value: first.Seconds(), Unit: "s"},
+		{Name: "writes after a restart with those", Value: after.minus(before).total, Unit: "writes"},
+		{Name: "writes for a label on each of those Secrets", Value: writes, Unit: "writes"},
+		{Name: "live reads for a label on each of those Secrets", Value: reads, Unit: "reads"},
+	}, nil
+}
+
+// makeManySecrets creates Secrets that concern the daemon in no way.
+func (l *lab) makeManySecrets(ctx context.Context) ([]types.NamespacedName, error) {
+	namespaces, err := l.makeNamespaces(ctx, "foreign", 10, nil)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]types.NamespacedName, scaleForeign)
+	err = parallel(ctx, scaleForeign, rawClients, func(ctx context.Context, i int) error {
+		s := &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[i%len(namespaces)], Name: fmt.Sprintf("s-%05d", i), Labels: map[string]string{"app": "other"}},
+			Data:       map[string][]byte{"payload": []byte(strings.Repeat("x", 1000))},
+		}
+		keys[i] = client.ObjectKeyFromObject(s)
+		return l.admin.Create(ctx, s)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("creating other people's Secrets: %w", err)
+	}
+	return keys, l.settle(ctx)
+}
+
+// restartUntilFirst starts the daemon anew and returns how long it took until a Certificate had been reconciled.
+func (l *lab) restartUntilFirst(ctx context.Context) (time.Duration, error) {
+	if err := l.stop(); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if err := l.start(ctx); err != nil {
+		return 0, err
+	}
+	err := eventually(ctx, 2*time.Minute, func() error {
+		text, err := testenv.Fetch(ctx, l.daemon.Metrics)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, `certmanager_controller_sync_call_count{controller="certificates"}`) {
+				return nil
+			}
+		}
+		return errors.New("no Certificate has been reconciled")
+	})
+	return time.Since(start), err
+}
+
+// labelAll changes a label of every Secret and returns the writes and the reads of Secrets that the daemon made because of it.
+func (l *lab) labelAll(ctx context.Context, secrets []types.NamespacedName) (writes, reads float64, err error) {
+	before, err := l.writes(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	readsBefore, err := l.secretReads(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"touched":"yes"}}}`))
+	err = parallel(ctx, len(secrets), rawClients, func(ctx context.Context, i int) error {
+		return l.admin.Patch(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: secrets[i].Namespace, Name: secrets[i].Name}}, patch)
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("labelling other people's Secrets: %w", err)
+	}
+	if err := l.settle(ctx); err != nil {
+		return 0, 0, err
+	}
+	after, err := l.writes(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	readsAfter, err := l.secretReads(ctx)
+	return after.minus(before).total - float64(len(secrets)), readsAfter - readsBefore, err
+}
+
+// secretReads counts the single reads and the lists of Secrets that the API server has answered.
+func (l *lab) secretReads(ctx context.Context) (n float64, err error) {
+	err = l.series(ctx, "apiserver_request_total", func(labels map[string]string, m *dto.Metric) {
+		if labels["resource"] == "secrets" && (labels["verb"] == "GET" || labels["verb"] == "LIST") {
+			n += m.GetCounter().GetValue()
+		}
+	})
+	return n, err
+}
+
+// benchRSA issues Certificates with RSA keys, whose generation is nearly all of the work, and compares with making such keys alone.
+func benchRSA(ctx context.Context, l *lab) ([]figure, error) {
+	namespaces, watcher, err := l.prepareIssuance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer watcher.stop()
+	if err := l.stop(); err != nil {
+		return nil, err
+	}
+	raw := rawKeyRate()
+	keys := make([]string, rsaCertificates)
+	err = parallel(ctx, rsaCertificates, benchWorkers, func(ctx context.Context, i int) error {
+		c := benchCertificate(namespaces[i%len(namespaces)], fmt.Sprintf("r-%04d", i))
+		c.Spec.PrivateKey = &cmapi.CertificatePrivateKey{Algorithm: cmapi.RSAKeyAlgorithm, Size: 2048}
+		keys[i] = c.Namespace + "/" + c.Name
+		return l.admin.Create(ctx, c)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("creating Certificates: %w", err)
+	}
+	if err := l.settle(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.start(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := watcher.wait(ctx, keys, 10*time.Minute); err != nil {
+		return nil, err
+	}
+	first, last := watcher.span(keys)
+	return []figure{against("issuance rate, RSA 2048", rsaCertificates/last.Sub(first).Seconds(), raw, "certificates/s")}, nil
+}
+
+// rawKeyRate makes RSA keys on every processor for a while and returns how many a second that were.
+func rawKeyRate() float64 {
+	var made atomic.Int64
+	start := time.Now()
+	var wg sync.WaitGroup
+	for range runtime.NumCPU() {
+		wg.Go(func() {
+			for time.Since(start) < rsaRaw {
+				if _, err := rsa.GenerateKey(rand.Reader, 2048); err == nil {
+					made.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return float64(made.Load()) / time.Since(start).Seconds()
+}
