@@ -17,6 +17,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # One package at a time: each starts a control plane of its own, and two cores carry one.
 TEST_FLAGS ?= -race -p 1 -timeout 20m
+# How long make test fuzzes each target.
+FUZZ_TIME ?= 20s
 
 .PHONY: help
 help: ## list the targets
@@ -52,8 +54,13 @@ run: lab ## run the daemon here against the cluster of KUBECONFIG=path, as its o
 	@exec $(BIN)/lab run --kubeconfig "$(KUBECONFIG)"
 
 .PHONY: test
-test: controlplane build ## unit, API and end-to-end tests, with the race detector
+test: controlplane build ## unit, API and end-to-end tests with the race detector, then every fuzz target for 20 s
 	go test $(TEST_FLAGS) ./...
+	e2e/fuzz.sh $(FUZZ_TIME)
+
+.PHONY: fuzz
+fuzz: ## only the fuzz targets, FUZZ_TIME (20s) each
+	e2e/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: bench
 bench: lab ## measure speed, memory and writes; prints a table and writes bench.json
@@ -72,7 +79,7 @@ generate: $(CONTROLLER_GEN) ## CRDs from the API types, roles from the markers i
 		paths=github.com/cert-manager/trust-manager/pkg/apis/trust/v1alpha1 \
 		output:crd:dir=deploy/crds
 	$(CONTROLLER_GEN) rbac:roleName=trustglass \
-		paths=./cmd/... paths=./reflector/... paths=./trust/... paths=./issuance/... \
+		paths=./cmd/... paths=./reflector/... paths=./trust/... paths=./issuance/... paths=./webhook/... \
 		output:rbac:dir=deploy/rbac
 
 .PHONY: verify

@@ -28,6 +28,8 @@ type writer struct {
 	secrets *Secrets
 	written *written
 	now     func() time.Time
+
+	identity Identity
 }
 
 // createRequest creates a Certificate's next CertificateRequest. With hold, its status is the caller's to write: Requests
@@ -54,6 +56,7 @@ func (w *writer) createRequest(ctx context.Context, cert *cmapi.Certificate, csr
 		},
 		Spec: requestSpec(cert, csr),
 	}
+	r.Spec.Username, r.Spec.UID, r.Spec.Groups = w.identity.Username, w.identity.UID, w.identity.Groups
 	if hold {
 		w.written.hold(requestID(r), w.now())
 	}

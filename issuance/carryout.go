@@ -159,6 +159,9 @@ func secretOf(cert *cmapi.Certificate) types.NamespacedName {
 
 // nextKey returns the key to certify: a new one, or the Secret's where it is to stay.
 func (r *Certificates) nextKey(ctx context.Context, s State) (_ crypto.Signer, reused bool, err error) {
+	if k := s.Cert.Spec.PrivateKey; k != nil && k.RotationPolicy == cmapi.RotationPolicyNever && s.Secret != nil && s.Secret.Digest.Flaw == pki.BadKey {
+		r.warn(s.Cert, "DecodeFailed", "The private key in Secret "+s.Cert.Spec.SecretName+" can't be decoded, a new one takes its place: "+s.Secret.Digest.Detail)
+	}
 	if keepsKey(s) {
 		data, err := r.Secrets.Payload(ctx, secretOf(s.Cert))
 		if err != nil {
@@ -190,6 +193,9 @@ func (r *Certificates) issueAtOnce(ctx context.Context, s State, key crypto.Sign
 			return time.Time{}, err
 		}
 		return time.Time{}, r.report(ctx, s, Fail{Reason: cmapi.CertificateRequestReasonFailed, Message: problem.Message})
+	}
+	if signed.BadConfig != "" {
+		r.warn(s.Cert, reasonBadConfig, signed.BadConfig)
 	}
 	// Neither write needs the other: a Secret without its request's status is adopted, a status without its Secret starts anew.
 	recorded := make(chan error, 1)

@@ -283,3 +283,24 @@ func TestTrimRequest(t *testing.T) {
 		t.Error("a request that waits was trimmed")
 	}
 }
+
+// What cert-manager's users look for with kubectl describe.
+func TestEventsOnTheWay(t *testing.T) {
+	l := newLab(t)
+	stop := l.start(unattended)
+	l.ca()
+	l.certificate("web", nil)
+	l.event("CertificateRequest/web-1 Normal WaitingForApproval Not signing CertificateRequest until it is Approved")
+	l.decideRequest("web-1", cmapi.CertificateRequestConditionApproved, "ok", "")
+	l.ready("web", 1)
+	stop()
+	l.start(nil)
+	l.issuer("self", cmapi.IssuerConfig{SelfSigned: &cmapi.SelfSignedIssuer{}})
+	l.certificate("anonymous", func(c *cmapi.Certificate) { c.Spec.IssuerRef.Name = "self" })
+	l.ready("anonymous", 1)
+	l.event("Certificate/anonymous Warning BadConfig Certificate has an empty issuer DN")
+	change(l, "web", &cmapi.Certificate{}, func(c *cmapi.Certificate) { c.Spec.PrivateKey.RotationPolicy = cmapi.RotationPolicyNever })
+	change(l, "web", &corev1.Secret{}, func(s *corev1.Secret) { s.Data["tls.key"] = []byte("garbage") })
+	l.ready("web", 2)
+	l.event("Certificate/web Warning DecodeFailed The private key in Secret web can't be decoded")
+}

@@ -33,6 +33,8 @@ type Certificates struct {
 	Events  record.EventRecorder
 	Now     func() time.Time // nil means time.Now
 
+	// Identity is who Client is: admission would stamp it on our requests, but is not asked about them.
+	Identity Identity
 	Approver Approver
 	// SignAtOnce lets the reconciler have its own requests signed where the issuer can; without it they wait for whoever
 	// signs requests.
@@ -53,6 +55,12 @@ type Certificates struct {
 	breaker breaker
 }
 
+// Identity is how the API server knows a client.
+type Identity struct {
+	Username, UID string
+	Groups        []string
+}
+
 // Setup registers what wakes the reconciler: a Certificate, one of its requests, the Secret that it names, or the temporary
 // Secret that holds its next key.
 func (r *Certificates) Setup(mgr ctrl.Manager) error {
@@ -62,7 +70,7 @@ func (r *Certificates) Setup(mgr ctrl.Manager) error {
 	if r.Recheck == 0 {
 		r.Recheck = 10 * time.Minute
 	}
-	r.writer = writer{client: r.Client, secrets: r.Secrets, written: &written{}, now: r.Now}
+	r.writer = writer{client: r.Client, secrets: r.Secrets, written: &written{}, now: r.Now, identity: r.Identity}
 	return ctrl.NewControllerManagedBy(mgr).Named("certificates").
 		For(&cmapi.Certificate{}).
 		Owns(&cmapi.CertificateRequest{}).

@@ -118,6 +118,9 @@ func (r *Requests) advance(ctx context.Context, req *cmapi.CertificateRequest) (
 	}
 	if !isTrue(st, cmapi.CertificateRequestConditionApproved) {
 		if !r.Approver.Approves(req.Spec.IssuerRef, req.Namespace) {
+			if r.Sign && serves(req.Spec.IssuerRef) {
+				r.Events.Event(req, corev1.EventTypeNormal, "WaitingForApproval", "Not signing CertificateRequest until it is Approved")
+			}
 			return next, nil, nil
 		}
 		setApproved(st, now)
@@ -132,6 +135,9 @@ func (r *Requests) advance(ctx context.Context, req *cmapi.CertificateRequest) (
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("signing: %w", err)
+	}
+	if signed.BadConfig != "" {
+		r.Events.Event(req, corev1.EventTypeWarning, reasonBadConfig, signed.BadConfig)
 	}
 	setIssued(st, now, signed)
 	return next, nil, nil

@@ -19,6 +19,7 @@ const (
 	reasonManual             = "ManuallyTriggered"
 	reasonSecretMismatch     = "SecretMismatch"
 	reasonInvalidCertificate = "InvalidCertificate"
+	reasonBadConfig          = "BadConfig"
 	reasonCannotRegenerate   = "CannotRegenerateKey"
 	reasonInvalidSpec        = "InvalidSpec" // ours: the incumbent's webhook would have refused it
 )

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,8 +11,11 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 
 	"github.com/trustglass/trustglass/issuance"
+	"github.com/trustglass/trustglass/issuance/signingrequest"
+	"github.com/trustglass/trustglass/issuance/source"
 	"github.com/trustglass/trustglass/reflector"
 	"github.com/trustglass/trustglass/trust"
+	"github.com/trustglass/trustglass/trust/inject"
 )
 
 // trim returns what the caches keep of an object. Of Secrets and ConfigMaps they see metadata only, and of one that concerns
@@ -28,12 +32,23 @@ func trim(trustNamespace string) func(any) (any, error) {
 			if r, ok := obj.(*cmapi.CertificateRequest); ok {
 				issuance.TrimRequest(r)
 			}
+			if r, ok := obj.(*certificatesv1.CertificateSigningRequest); ok {
+				signingrequest.Trim(r)
+			}
+			source.Trim(obj)
 			return obj, nil // what is no object, a tombstone, stays what it is
 		}
 		delete(m.Annotations, corev1.LastAppliedConfigAnnotation)
 		m.Finalizers = nil
 		if m.Kind == "Namespace" {
 			m.ManagedFields, m.OwnerReferences = nil, nil
+			return m, nil
+		}
+		if m.Namespace == "" { // what CAs are injected into
+			m.Labels, m.OwnerReferences, m.ManagedFields = nil, nil, nil
+			if !inject.Keeps(m) {
+				m.Annotations = nil
+			}
 			return m, nil
 		}
 		if reflector.Keeps(m) || trust.Keeps(m, trustNamespace) {

@@ -64,7 +64,6 @@ var ignored = map[string]string{
 	"max-private-key-size":                       "the limits on what is parsed are fixed",
 	"max-certificate-chain-length":               "the limits on what is parsed are fixed",
 	"max-certificate-bundle-size":                "the limits on what is parsed are fixed",
-	"enable-certificates-data-source":            "use --controllers to turn CA injection off",
 }
 
 // addCompatFlags accepts the flags of cert-manager's controller under its names: aliases of ours, and those that do nothing here.

@@ -54,7 +54,7 @@ type Config struct {
 	// FeatureGates are cert-manager's, as Name=true or Name=false.
 	FeatureGates []string `json:"featureGates"`
 
-	// DefaultIssuerName, Kind and Group are the issuer of Ingresses and Gateways that ask for a certificate and name no issuer.
+	// DefaultIssuerName, Kind and Group are the issuer of Ingresses that ask for a certificate and name no issuer.
 	DefaultIssuerName  string `json:"defaultIssuerName"`
 	DefaultIssuerKind  string `json:"defaultIssuerKind"`
 	DefaultIssuerGroup string `json:"defaultIssuerGroup"`
@@ -70,6 +70,11 @@ type Config struct {
 	// AllowSecretTemplateReflection lets an Ingress or Gateway ask for reflection annotations on its Secrets: whoever may edit
 	// one can then spread the Secret.
 	AllowSecretTemplateReflection bool `json:"allowSecretTemplateReflection"`
+
+	// IgnoreNamespaces are namespaces whose Certificates and Secrets no CA is injected from.
+	IgnoreNamespaces []string `json:"ignoreNamespaces"`
+	// EnableCertificatesDataSource injects CAs from Certificates, not only from Secrets and the API server's own.
+	EnableCertificatesDataSource bool `json:"enableCertificatesDataSource"`
 
 	// WebhookBindAddress serves admission; "0" turns it off.
 	WebhookBindAddress string `json:"webhookBindAddress"`
@@ -125,6 +130,7 @@ func defaultConfig() Config {
 		DefaultIssuerKind:                        "Issuer",
 		DefaultIssuerGroup:                       "cert-manager.io",
 		AutoCertificateAnnotations:               []string{"kubernetes.io/tls-acme"},
+		EnableCertificatesDataSource:             true,
 		WebhookBindAddress:                       ":10250",
 		LeaderElect:                              true,
 		LeaderElectionNamespace:                  "kube-system",
@@ -152,7 +158,7 @@ func (c *Config) addFlags(f *pflag.FlagSet) {
 	f.DurationVar(&c.CertificateRequestMaximumBackoffDuration.Duration, "certificate-request-maximum-backoff-duration", c.CertificateRequestMaximumBackoffDuration.Duration, "longest pause after a failed issuance")
 	f.StringVar(&c.Namespace, "namespace", c.Namespace, "the one namespace to work in (default: all)")
 	f.StringSliceVar(&c.FeatureGates, "feature-gates", c.FeatureGates, "cert-manager's feature gates, as Name=true; those that change something: "+gateSigningRequests+", "+gateGatewayAPI+", "+gateListenerSets)
-	f.StringVar(&c.DefaultIssuerName, "default-issuer-name", c.DefaultIssuerName, "issuer of Ingresses and Gateways that name none")
+	f.StringVar(&c.DefaultIssuerName, "default-issuer-name", c.DefaultIssuerName, "issuer of Ingresses that ask for a certificate and name none")
 	f.StringVar(&c.DefaultIssuerKind, "default-issuer-kind", c.DefaultIssuerKind, "kind of the default issuer")
 	f.StringVar(&c.DefaultIssuerGroup, "default-issuer-group", c.DefaultIssuerGroup, "group of the default issuer")
 	f.StringSliceVar(&c.AutoCertificateAnnotations, "auto-certificate-annotations", c.AutoCertificateAnnotations, "annotations that ask for a certificate of the default issuer")
@@ -161,6 +167,8 @@ func (c *Config) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.EnableGatewayAPIListenerSet, "enable-gateway-api-listenerset", c.EnableGatewayAPIListenerSet, "make Certificates for ListenerSets too; needs the feature gate "+gateListenerSets)
 	f.StringSliceVar(&c.GatewayAPIExtraProtocols, "gateway-api-extra-protocols", c.GatewayAPIExtraProtocols, "listener protocols that carry TLS beside HTTPS and TLS")
 	f.BoolVar(&c.AllowSecretTemplateReflection, "allow-secret-template-reflection", c.AllowSecretTemplateReflection, "let an Ingress or Gateway ask for reflection of its Secrets")
+	f.StringSliceVar(&c.IgnoreNamespaces, "ignore-namespaces", c.IgnoreNamespaces, "namespaces that no CA is injected from")
+	f.BoolVar(&c.EnableCertificatesDataSource, "enable-certificates-data-source", c.EnableCertificatesDataSource, "inject CAs from Certificates too")
 	f.StringVar(&c.WebhookBindAddress, "webhook-bind-address", c.WebhookBindAddress, "address of admission, or 0 for none")
 	f.StringVar(&c.WebhookURL, "webhook-url", c.WebhookURL, "where the API server reaches admission outside of the cluster (default: by the Service)")
 	f.StringSliceVar(&c.ReflectorExcludedNamespaces, "reflector-excluded-namespaces", c.ReflectorExcludedNamespaces, "globs of namespaces whose objects are neither sources nor direct mirrors")

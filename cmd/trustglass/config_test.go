@@ -113,10 +113,10 @@ func TestSelectControllers(t *testing.T) {
 	}{
 		{"all", []string{"*"}, controllerNames()},
 		{"one", []string{"bundles"}, []string{"bundles"}},
-		{"a minus wins whatever the order", []string{"-bundles", "*", "-issuers"}, []string{"certificates", "certificaterequests", "certificaterequests-approver", "clusterissuers", "reflector-secrets", "reflector-configmaps"}},
+		{"a minus wins whatever the order", []string{"-bundles", "*", "-issuers"}, []string{"certificates", "certificaterequests", "certificaterequests-approver", "ingress-shim", "gateway-shim", "listenerset", "clusterissuers", "reflector-secrets", "reflector-configmaps", "cainjector-mutatingwebhookconfigurations", "cainjector-validatingwebhookconfigurations", "cainjector-apiservices", "cainjector-customresourcedefinitions"}},
 		{"nothing", []string{"bundles", "-bundles"}, nil},
-		{"unknown", []string{"*", "ingress-shim"}, nil},
-		{"unknown, taken away", []string{"*", "-ingress-shim"}, nil},
+		{"unknown", []string{"*", "shim"}, nil},
+		{"unknown, taken away", []string{"*", "-shim"}, nil},
 	} {
 		on, err := selectControllers(tc.list)
 		if (err != nil) != (tc.want == nil) {

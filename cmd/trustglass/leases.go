@@ -54,6 +54,9 @@ func newElections(a *app, stop context.CancelCauseFunc) *elections {
 	if a.on[ctrlBundles] {
 		e.list = append(e.list, election{a.cfg.TrustNamespace, leaseTrust, a.startTrust})
 	}
+	if len(a.injected()) > 0 {
+		e.list = append(e.list, election{a.cfg.LeaderElectionNamespace, leaseInjector, a.startInjectors})
+	}
 	return e
 }
 

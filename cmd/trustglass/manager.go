@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -31,8 +34,10 @@ import (
 	trustapi "github.com/cert-manager/trust-manager/pkg/apis/trust/v1alpha1"
 
 	"github.com/trustglass/trustglass/issuance"
+	"github.com/trustglass/trustglass/issuance/source"
 	"github.com/trustglass/trustglass/reflector"
 	"github.com/trustglass/trustglass/trust"
+	"github.com/trustglass/trustglass/trust/inject"
 )
 
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
@@ -50,7 +55,14 @@ const (
 )
 
 func controllerNames() []string {
-	return []string{ctrlCertificates, ctrlRequests, ctrlApprover, ctrlIssuers, ctrlClusterIss, ctrlSecrets, ctrlConfigMaps, ctrlBundles}
+	return append([]string{
+		ctrlCertificates, ctrlRequests, ctrlApprover, ctrlIssuers, ctrlIngresses, ctrlGateways, ctrlListenerSets,
+	}, acrossNamespaces()...)
+}
+
+// acrossNamespaces lists the controllers that are off where the daemon works in one namespace.
+func acrossNamespaces() []string {
+	return append([]string{ctrlClusterIss, ctrlSecrets, ctrlConfigMaps, ctrlBundles}, injectorNames()...)
 }
 
 // selectControllers reads --controllers: "*" and names add, "-name" takes away, whatever the order.
@@ -123,6 +135,11 @@ func newApp(ctx context.Context, cfg Config) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Namespace != "" {
+		for _, name := range acrossNamespaces() {
+			delete(on, name)
+		}
+	}
 	config, err := loadKubeconfig(cfg.Kubeconfig)
 	if err != nil {
 		return nil, err
@@ -168,6 +185,7 @@ func newScheme() *runtime.Scheme {
 	utilruntime.Must(clientgoscheme.AddToScheme(s))
 	utilruntime.Must(cmapi.AddToScheme(s))
 	utilruntime.Must(trustapi.AddToScheme(s))
+	utilruntime.Must(source.AddToScheme(s))
 	return s
 }
 
@@ -177,7 +195,7 @@ const reconcileTimeout = 5 * time.Minute
 func newManager(kubeconfig *rest.Config, cfg Config) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                  newScheme(),
-		Cache:                   cache.Options{DefaultTransform: trim(cfg.TrustNamespace)},
+		Cache:                   cacheOptions(cfg),
 		Client:                  client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
 		Controller:              config.Controller{ReconciliationTimeout: reconcileTimeout},
 		Metrics:                 server.Options{BindAddress: cfg.MetricsBindAddress},
@@ -193,6 +211,14 @@ func newManager(kubeconfig *rest.Config, cfg Config) (ctrl.Manager, error) {
 	return mgr, nil
 }
 
+func cacheOptions(cfg Config) cache.Options {
+	o := cache.Options{DefaultTransform: trim(cfg.TrustNamespace)}
+	if cfg.Namespace != "" {
+		o.DefaultNamespaces = map[string]cache.Config{cfg.Namespace: {}}
+	}
+	return o
+}
+
 func (a *app) recorder(component string) record.EventRecorder {
 	return a.events.NewRecorder(a.mgr.GetScheme(), corev1.EventSource{Component: component})
 }
@@ -204,6 +230,8 @@ func (a *app) prepare(ctx context.Context) error {
 		func() error { return issuance.RegisterMetrics(metrics.Registry, a.mgr.GetCache()) },
 		func() error { return reflector.RegisterMetrics(metrics.Registry) },
 		func() error { return trust.RegisterMetrics(metrics.Registry) },
+		func() error { return source.RegisterMetrics(metrics.Registry) },
+		func() error { return inject.RegisterMetrics(metrics.Registry) },
 		func() error { return issuance.IndexFields(ctx, a.mgr.GetFieldIndexer()) },
 		func() error { return reflector.IndexFields(ctx, a.mgr.GetFieldIndexer()) },
 	} {
@@ -226,6 +254,7 @@ func (a *app) prepare(ctx context.Context) error {
 		return fmt.Errorf("adding what gives memory back: %w", err)
 	}
 	return errors.Join(
+		a.startWebhook(ctx),
 		a.mgr.AddHealthzCheck("watchdog", dog.check),
 		a.mgr.AddHealthzCheck("ping", healthz.Ping),
 		a.mgr.AddReadyzCheck("caches", dog.ready),
@@ -238,10 +267,16 @@ func (a *app) watched() []client.Object {
 	if a.issues() {
 		list = append(list, &cmapi.Certificate{}, &cmapi.CertificateRequest{}, &cmapi.Issuer{}, &cmapi.ClusterIssuer{})
 	}
+	if a.on[ctrlIngresses] {
+		list = append(list, &networkingv1.Ingress{})
+	}
+	if a.signsSigningRequests() {
+		list = append(list, &certificatesv1.CertificateSigningRequest{})
+	}
 	if a.on[ctrlBundles] {
 		list = append(list, &trustapi.Bundle{})
 	}
-	return list
+	return append(list, a.injectorWatches()...)
 }
 
 func metadataOf(kind string) *metav1.PartialObjectMetadata {
@@ -251,7 +286,18 @@ func metadataOf(kind string) *metav1.PartialObjectMetadata {
 }
 
 func (a *app) issues() bool {
-	return a.on[ctrlCertificates] || a.on[ctrlRequests] || a.on[ctrlApprover] || a.on[ctrlIssuers] || a.on[ctrlClusterIss]
+	return a.makesCertificates() || a.on[ctrlCertificates] || a.on[ctrlRequests] || a.on[ctrlApprover] || a.on[ctrlIssuers] || a.on[ctrlClusterIss]
+}
+
+// makesCertificates tells whether Certificates are made for other objects.
+func (a *app) makesCertificates() bool {
+	return a.on[ctrlIngresses] || a.on[ctrlGateways] || a.on[ctrlListenerSets]
+}
+
+// signsSigningRequests tells whether Kubernetes' own CertificateSigningRequests are signed.
+func (a *app) signsSigningRequests() bool {
+	on, err := parseGates(a.cfg.FeatureGates) // Validate has seen an error
+	return err == nil && on[gateSigningRequests] && a.on[ctrlRequests]
 }
 
 // startIssuance sets up what signs. The caches are filled by then.
@@ -259,8 +305,13 @@ func (a *app) startIssuance() error {
 	approver := issuance.Approver{Enabled: a.on[ctrlApprover], Signers: a.cfg.ApproveSignerNames}
 	var certificates *issuance.Certificates
 	if a.on[ctrlCertificates] {
+		identity, err := a.identity()
+		if err != nil {
+			return err
+		}
 		certificates = &issuance.Certificates{
-			Client: a.mgr.GetClient(), Cache: a.mgr.GetCache(), Secrets: a.secrets, Signer: a.signer,
+			Identity: identity,
+			Client:   a.mgr.GetClient(), Cache: a.mgr.GetCache(), Secrets: a.secrets, Signer: a.signer,
 			Events: a.recorder(issuance.FieldManager), Approver: approver,
 			// Without a controller for requests here, somebody else signs.
 			SignAtOnce:        a.on[ctrlRequests],
@@ -294,7 +345,24 @@ func (a *app) startIssuance() error {
 			return err
 		}
 	}
-	return nil
+	if a.signsSigningRequests() {
+		if err := a.startSigningRequests(); err != nil {
+			return err
+		}
+	}
+	return a.startSources()
+}
+
+// identity asks the API server who we are.
+func (a *app) identity() (issuance.Identity, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	self := &authenticationv1.SelfSubjectReview{}
+	if err := a.mgr.GetClient().Create(ctx, self); err != nil {
+		return issuance.Identity{}, fmt.Errorf("asking the API server who we are: %w", err)
+	}
+	u := self.Status.UserInfo
+	return issuance.Identity{Username: u.Username, UID: u.UID, Groups: u.Groups}, nil
 }
 
 // startReflector sets up what mirrors.

@@ -25,6 +25,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/trustglass/trustglass/issuance/pki"
+
+	"github.com/trustglass/trustglass/e2e/testenv"
 )
 
 //go:embed demo.yaml
@@ -48,6 +50,9 @@ func demo(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
+	if err := testenv.InstallWebhooks(ctx, l.plane.Admin); err != nil {
+		return err
+	}
 	if err := l.start(ctx); err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -119,6 +121,9 @@ func serve(ctx context.Context, state string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
+	if err := testenv.InstallWebhooks(ctx, l.plane.Admin); err != nil {
+		return err
+	}
 	if err := l.start(ctx, "--log-format=console"); err != nil {
 		return err
 	}
@@ -165,14 +170,23 @@ func down() error {
 }
 
 // run installs CRDs and roles into an existing cluster and runs the daemon on this machine against it, as its ServiceAccount,
-// until it is told to stop. What it installed stays.
-func run(ctx context.Context, kubeconfig string) error {
+// until it is told to stop. What it installed stays, the webhook configurations apart, which without a daemon would refuse
+// everything. They are installed where the API server runs on this machine: another one could not call the daemon.
+func run(ctx context.Context, kubeconfig string) (err error) {
 	admin, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", kubeconfig, err)
 	}
 	if err := testenv.Install(ctx, rest.CopyConfig(admin)); err != nil {
 		return err
+	}
+	if local(admin.Host) {
+		if err := errors.Join(testenv.RemoveWebhooks(ctx, admin), testenv.InstallWebhooks(ctx, admin)); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, testenv.RemoveWebhooks(context.WithoutCancel(ctx), admin)) }()
+	} else {
+		fmt.Printf("admission is off: the API server at %s can't call this machine's loopback address\n", admin.Host)
 	}
 	binary, err := daemonBinary()
 	if err != nil {
@@ -199,4 +213,14 @@ func run(ctx context.Context, kubeconfig string) error {
 	case <-d.Done():
 		return fmt.Errorf("the daemon has ended by itself: %w", d.Stop())
 	}
+}
+
+// local tells whether an API server's address is one of this machine's loopback.
+func local(host string) bool {
+	u, err := url.Parse(host)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }

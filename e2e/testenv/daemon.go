@@ -70,6 +70,11 @@ func StartDaemon(ctx context.Context, binary, dir string, admin *rest.Config, ar
 	if err != nil {
 		return nil, err
 	}
+	webhook, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	admission := "127.0.0.1:" + strconv.Itoa(webhook)
 	d := &DaemonProcess{
 		Log:     filepath.Join(dir, "daemon.log"),
 		Probes:  "http://127.0.0.1:" + strconv.Itoa(probes),
@@ -84,6 +89,7 @@ func StartDaemon(ctx context.Context, binary, dir string, admin *rest.Config, ar
 	d.cmd = exec.Command(binary, append([]string{
 		"run", "--kubeconfig=" + kubeconfig, "--own-namespace=" + DaemonNamespace,
 		"--metrics-bind-address=127.0.0.1:" + strconv.Itoa(metrics), "--health-probe-bind-address=127.0.0.1:" + strconv.Itoa(probes),
+		"--webhook-bind-address=" + admission, "--webhook-url=https://" + admission,
 	}, args...)...)
 	d.cmd.Stdout, d.cmd.Stderr = out, out
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -2,8 +2,10 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -63,9 +65,36 @@ func Manifests() ([]*unstructured.Unstructured, error) {
 	return objects, nil
 }
 
-// Install applies deploy/ without its Deployment: the daemon runs as a process beside the control plane, not as a pod.
+// Install applies deploy/ without its Deployment, since the daemon runs as a process beside the control plane and not as a pod, and
+// without the webhook configurations, which refuse everything while no daemon runs; see InstallWebhooks.
 func Install(ctx context.Context, admin *rest.Config) error {
-	return install(ctx, admin, func(u *unstructured.Unstructured) bool { return u.GetKind() != "Deployment" })
+	return install(ctx, admin, func(u *unstructured.Unstructured) bool {
+		return u.GetKind() != "Deployment" && !strings.HasSuffix(u.GetKind(), "WebhookConfiguration")
+	})
+}
+
+// InstallWebhooks applies the webhook configurations of deploy/. A daemon that was told its URL makes them call it.
+func InstallWebhooks(ctx context.Context, admin *rest.Config) error {
+	return install(ctx, admin, func(u *unstructured.Unstructured) bool { return strings.HasSuffix(u.GetKind(), "WebhookConfiguration") })
+}
+
+// RemoveWebhooks deletes the webhook configurations of deploy/: without a daemon they would refuse everything.
+func RemoveWebhooks(ctx context.Context, admin *rest.Config) error {
+	c, err := client.New(admin, client.Options{Scheme: Scheme()})
+	if err != nil {
+		return fmt.Errorf("building an admin client: %w", err)
+	}
+	objects, err := Manifests()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, u := range objects {
+		if strings.HasSuffix(u.GetKind(), "WebhookConfiguration") {
+			errs = append(errs, client.IgnoreNotFound(c.Delete(ctx, u)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // InstallAll applies all of deploy/.
@@ -93,14 +122,14 @@ func install(ctx context.Context, admin *rest.Config, wanted func(*unstructured.
 			return fmt.Errorf("applying %s %s: %w", u.GetKind(), u.GetName(), err)
 		}
 	}
-	return waitForCRDs(ctx, c, objects)
+	return waitForCRDs(ctx, c, objects, wanted)
 }
 
-func waitForCRDs(ctx context.Context, c client.Client, objects []*unstructured.Unstructured) error {
+func waitForCRDs(ctx context.Context, c client.Client, objects []*unstructured.Unstructured, wanted func(*unstructured.Unstructured) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for _, u := range objects {
-		if u.GetKind() != "CustomResourceDefinition" {
+		if u.GetKind() != "CustomResourceDefinition" || !wanted(u) {
 			continue
 		}
 		err := poll(ctx, "CustomResourceDefinition "+u.GetName()+" to be served", func() error {

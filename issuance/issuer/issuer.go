@@ -44,10 +44,11 @@ type Request struct {
 	Now       time.Time
 }
 
-// Signed is an issuer's answer. Note is something that its receiver has to know, such as a lifetime cut short; usually empty.
+// Signed is an issuer's answer. Note is something that its receiver has to know, such as a lifetime cut short, and BadConfig a
+// questionable wish that was granted; both are usually empty.
 type Signed struct {
 	pki.Bundle
-	Note string
+	Note, BadConfig string
 }
 
 // Problem is why a request was not signed, as its Ready condition says it. A pending one is tried again when what it waits

@@ -42,7 +42,11 @@ func (i selfSigned) Sign(ctx context.Context, req Request) (Signed, error) {
 	if err != nil {
 		return Signed{}, failed("ErrorSigning", "%s", err)
 	}
-	return Signed{Bundle: bundle}, nil
+	out := Signed{Bundle: bundle}
+	if len(req.CSR.Subject.ToRDNSequence()) == 0 && len(req.CSR.RawSubject) <= 2 {
+		out.BadConfig = "Certificate has an empty issuer DN, which RFC 5280 forbids and some clients refuse: set spec.commonName or spec.subject"
+	}
+	return out, nil
 }
 
 // key returns the request's private key: the caller's, or the one in the Secret that the request names.
@@ -64,7 +68,7 @@ func (i selfSigned) key(ctx context.Context, req Request) (crypto.Signer, error)
 	}
 	key, err := pki.ParseKey(data["tls.key"])
 	if err != nil {
-		return nil, failed("ErrorParsingKey", "Secret %s, tls.key: %s", name, err)
+		return nil, pending("ErrorParsingKey", "Secret %s, tls.key: %s", name, err)
 	}
 	return key, nil
 }

@@ -1,0 +1,192 @@
+package webhook
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"math/big"
+	"net"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+
+	"github.com/trustglass/trustglass/issuance/pki"
+)
+
+const (
+	// SecretName is the Secret of the CA, in the daemon's own namespace.
+	SecretName = "trustglass-webhook-ca"
+
+	caCommonName = "cert-manager-webhook-ca"
+
+	// Keys of the staged CA, beside tls.crt, tls.key and ca.crt. ca.crt holds every CA that is to be trusted.
+	keyNextCert = "next.crt"
+	keyNextKey  = "next.key"
+
+	labelManagedBy = "app.kubernetes.io/managed-by"
+	managedBy      = "trustglass"
+
+	// backdate is how long before its making a certificate is valid, for API servers whose clocks are behind.
+	backdate = time.Hour
+)
+
+// authority is the CA as its Secret has it.
+type authority struct {
+	version string
+	uid     types.UID
+	foreign bool // a Secret of that name that is not ours
+	current *pki.KeyPair
+	next    *pki.KeyPair
+	retired []*x509.Certificate // trusted, and not signing any more
+}
+
+// parseAuthority reads the Secret. Parts that are missing or damaged are nil: decide says what becomes of them.
+func parseAuthority(s *corev1.Secret) *authority {
+	a := &authority{version: s.ResourceVersion, uid: s.UID, foreign: s.Labels[labelManagedBy] != managedBy}
+	a.current = parseCA(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey])
+	a.next = parseCA(s.Data[keyNextCert], s.Data[keyNextKey])
+	for _, c := range ownCAs(s.Data[corev1.ServiceAccountRootCAKey]) {
+		if !a.signs(c) {
+			a.retired = append(a.retired, c)
+		}
+	}
+	return a
+}
+
+func parseCA(cert, key []byte) *pki.KeyPair {
+	pair, err := pki.ParseKeyPair(cert, key)
+	if err != nil || !pair.Certs[0].IsCA {
+		return nil
+	}
+	return &pair
+}
+
+func (a *authority) signs(c *x509.Certificate) bool {
+	return a.current != nil && a.current.Certs[0].Equal(c) || a.next != nil && a.next.Certs[0].Equal(c)
+}
+
+// trusted returns every CA whose leaves may be served, the one that lasts longest first: the order does not change when the next CA
+// becomes the current one.
+func (a *authority) trusted(now time.Time) []*x509.Certificate {
+	var out []*x509.Certificate
+	for _, pair := range []*pki.KeyPair{a.next, a.current} {
+		if pair != nil {
+			out = append(out, pair.Certs[0])
+		}
+	}
+	return newestFirst(append(out, a.retired...), now)
+}
+
+// newestFirst drops what has expired or is there twice.
+func newestFirst(certs []*x509.Certificate, now time.Time) []*x509.Certificate {
+	var out []*x509.Certificate
+	for _, c := range certs {
+		if now.Before(c.NotAfter) && !slices.ContainsFunc(out, c.Equal) {
+			out = append(out, c)
+		}
+	}
+	slices.SortFunc(out, func(a, b *x509.Certificate) int {
+		return cmp.Or(b.NotAfter.Compare(a.NotAfter), slices.Compare(a.Raw, b.Raw))
+	})
+	return out
+}
+
+// secret returns the Secret that holds a.
+func (a *authority) secret(namespace string, now time.Time) (*corev1.Secret, error) {
+	s := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: SecretName, ResourceVersion: a.version, UID: a.uid,
+			Labels:      map[string]string{labelManagedBy: managedBy},
+			Annotations: map[string]string{cmapi.AllowsInjectionFromSecretAnnotation: "true"},
+		},
+		Type: corev1.SecretTypeTLS,
+		Data: map[string][]byte{corev1.ServiceAccountRootCAKey: pki.EncodeCertificates(a.trusted(now)...)},
+	}
+	for _, e := range []struct {
+		pair      *pki.KeyPair
+		cert, key string
+	}{{a.current, corev1.TLSCertKey, corev1.TLSPrivateKeyKey}, {a.next, keyNextCert, keyNextKey}} {
+		if e.pair == nil {
+			continue
+		}
+		key, err := pki.EncodeKey(e.pair.Key, cmapi.PKCS8)
+		if err != nil {
+			return nil, err
+		}
+		s.Data[e.cert], s.Data[e.key] = pki.EncodeCertificates(e.pair.Certs[0]), key
+	}
+	return s, nil
+}
+
+// newCA makes a CA that signs certificates of servers and of nothing else.
+func newCA(now time.Time, lifetime time.Duration) (*pki.KeyPair, error) {
+	key, err := pki.GenerateKey(pki.KeySpec{Algorithm: cmapi.ECDSAKeyAlgorithm, Size: 256})
+	if err != nil {
+		return nil, fmt.Errorf("making the webhook CA's key: %w", err)
+	}
+	template, err := newTemplate(caCommonName, now, now.Add(lifetime))
+	if err != nil {
+		return nil, err
+	}
+	template.IsCA, template.BasicConstraintsValid, template.MaxPathLenZero = true, true, true
+	template.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("signing the webhook CA: %w", err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("parsing the webhook CA: %w", err)
+	}
+	return &pki.KeyPair{Certs: []*x509.Certificate{cert}, Key: key}, nil
+}
+
+// newLeaf makes the certificate of a server that is called by names. It does not outlive the CA.
+func newLeaf(ca *pki.KeyPair, names []string, now time.Time, lifetime time.Duration) (*tls.Certificate, error) {
+	key, err := pki.GenerateKey(pki.KeySpec{Algorithm: cmapi.ECDSAKeyAlgorithm, Size: 256})
+	if err != nil {
+		return nil, fmt.Errorf("making the webhook's key: %w", err)
+	}
+	end := now.Add(lifetime)
+	if last := ca.Certs[0].NotAfter; end.After(last) {
+		end = last
+	}
+	template, err := newTemplate("trustglass-webhook", now, end)
+	if err != nil {
+		return nil, err
+	}
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.Certs[0], key.Public(), ca.Key)
+	if err != nil {
+		return nil, fmt.Errorf("signing the webhook's certificate: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("parsing the webhook's certificate: %w", err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+func newTemplate(name string, now, end time.Time) (*x509.Certificate, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("making a serial number: %w", err)
+	}
+	return &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-backdate).UTC(), NotAfter: end.UTC()}, nil
+}

@@ -1,0 +1,28 @@
+// Package webhook is the daemon's admission server: it stamps requests with who made them, refuses what can't work, and asks whether
+// whoever approves a request may. It decodes, calls a pure function of issuance/validation, and encodes.
+//
+//	kube-apiserver ──/mutate──▶ stamp (admit.go, identity.go) ─────────────▶ patch
+//	               ──/validate▶ validation.Certificate, ... (admit.go) ────▶ allowed, or field and reason
+//	                             └ Approved or Denied added ──approval.go──▶ SubjectAccessReview
+//
+//	Secret trustglass-webhook-ca ──observe──▶ authority ──decide──▶ create, stage, promote, keep (keeper.go, plan.go)
+//	                                             │
+//	     leaf of 7 days, in memory ◀─────────────┴──────▶ caBundle of both webhook configurations trustglass-webhook
+//
+// The daemon is its own certificate authority here. The CA lies in a Secret that all replicas share; each makes its own leaf of it and
+// puts the CA's certificate into the configurations by which the API server calls. What these call, a Service or a URL, is the choice
+// of whoever installs them: the keeper reads it to know the leaf's names and writes nothing but caBundle. Only a daemon that was told
+// its own URL, since it runs outside of the cluster, makes them call that.
+//
+// A CA is changed in two steps, an hour apart at least: first the next one is staged, which makes it trusted; then it is promoted,
+// and leaves are signed with it. The old one stays trusted until it expires. So whichever replica answers, and whichever version of
+// the configuration an API server has, the certificate is trusted.
+//
+// Invariants:
+//   - Key bytes of the CA are read in authority.go and nowhere else; a leaf's key never leaves memory.
+//   - Every replica serves; no Lease is needed. Writes are made only where something differs, at the version that was seen: whoever
+//     comes second sees the other's work and has nothing left to do. A restart writes nothing.
+//   - A leaf is served only after every configuration trusts its CA. Until then, and before the first one, the daemon is not ready.
+//   - A CA that is not trusted any more is dropped from the configurations only when it has expired.
+//   - A request's body, the work on it and what is remembered between requests are bounded.
+package webhook

@@ -1,0 +1,254 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=trustglass-webhook,verbs=get;list;watch;patch
+
+const (
+	// ConfigurationName is the name of both webhook configurations.
+	ConfigurationName = "trustglass-webhook"
+	// ServiceName is the Service that they call, unless they call a URL.
+	ServiceName = "trustglass-webhook"
+	// FieldManager is who writes caBundle.
+	FieldManager = "trustglass-webhook"
+
+	kindMutating   = "MutatingWebhookConfiguration"
+	kindValidating = "ValidatingWebhookConfiguration"
+)
+
+// settle is how long API servers may take to hear of a configuration's change.
+const settle = 5 * time.Second
+
+// recheck is how often the keeper looks without being told: a timer knows nothing of a clock that was set.
+const recheck = 10 * time.Minute
+
+// keeper keeps the CA, this replica's leaf, and the trust in both.
+type keeper struct {
+	client    client.Client
+	live      client.Reader
+	config    *rest.Config // for watching
+	namespace string
+	url       string // see Options
+	now       func() time.Time
+	lifetimes Lifetimes
+	recheck   time.Duration
+
+	poke  chan struct{}
+	state atomic.Pointer[serving]
+	// injected is when a configuration was last made to trust a CA.
+	injected time.Time
+}
+
+// serving is what the server answers with, and who has to trust it.
+type serving struct {
+	leaf    *tls.Certificate
+	names   []string
+	trusted [][]byte // the caBundles that must
+}
+
+// seen is all that a decision is made from.
+type seen struct {
+	now     time.Time
+	ca      *authority // nil: absent
+	configs []configuration
+}
+
+// run keeps everything true until ctx ends. It is told of changes by watches, which it does not depend on.
+func (k *keeper) run(ctx context.Context) error {
+	if err := k.watch(ctx); err != nil {
+		return err
+	}
+	const firstDelay, maxDelay = 200 * time.Millisecond, 30 * time.Second
+	delay := firstDelay
+	for {
+		due, err := k.reconcile(ctx)
+		wait := max(time.Second, min(due.Sub(k.now()), k.recheck))
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) { // another replica was quicker
+				log.FromContext(ctx).Error(err, "keeping the webhook's certificates")
+			}
+			wait, delay = delay, min(2*delay, maxDelay)
+		default:
+			delay = firstDelay
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		case <-k.poke:
+			timer.Stop()
+		}
+	}
+}
+
+// reconcile observes, decides and applies once, and says when to look again.
+func (k *keeper) reconcile(ctx context.Context) (due time.Time, err error) {
+	s, err := k.observe(ctx)
+	if err != nil {
+		return due, err
+	}
+	what, due := decide(s.ca, k.lifetimes, s.now)
+	if s.ca, err = k.applyCA(ctx, s, what); err != nil {
+		return due, err
+	}
+	if what != keep {
+		_, due = decide(s.ca, k.lifetimes, s.now)
+	}
+	aim(s.configs, k.url)
+	next := &serving{names: namesOf(k.namespace, s.configs)}
+	var errs []error
+	for i := range s.configs {
+		bundles, err := k.inject(ctx, &s.configs[i], s.ca, s.now)
+		next.trusted, errs = append(next.trusted, bundles...), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return due, err // what is served goes on being served
+	}
+	leafDue, err := k.renewLeaf(ctx, next, s.ca, s.now)
+	if err != nil {
+		return due, err
+	}
+	report(next, s.ca)
+	if leafDue.Before(due) {
+		due = leafDue
+	}
+	return due, nil
+}
+
+// observe reads everything live: it is little, and a cache would show our own writes late.
+func (k *keeper) observe(ctx context.Context) (*seen, error) {
+	s := &seen{now: k.now()}
+	var secret corev1.Secret
+	err := k.live.Get(ctx, client.ObjectKey{Namespace: k.namespace, Name: SecretName}, &secret)
+	switch {
+	case err == nil:
+		s.ca = parseAuthority(&secret)
+	case !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("reading the webhook CA's Secret: %w", err)
+	}
+	var validating admissionregistrationv1.ValidatingWebhookConfiguration
+	var mutating admissionregistrationv1.MutatingWebhookConfiguration
+	for _, obj := range []client.Object{&validating, &mutating} {
+		if err := k.live.Get(ctx, client.ObjectKey{Name: ConfigurationName}, obj); apierrors.IsNotFound(err) {
+			continue // whoever installs none wants no webhook
+		} else if err != nil {
+			return nil, fmt.Errorf("reading %T %s: %w", obj, ConfigurationName, err)
+		}
+		s.configs = append(s.configs, configurationOf(obj))
+	}
+	return s, nil
+}
+
+func configurationOf(obj client.Object) configuration {
+	c := configuration{version: obj.GetResourceVersion()}
+	add := func(name string, to *admissionregistrationv1.WebhookClientConfig) {
+		w := called{name: name, bundle: to.CABundle, service: to.Service != nil}
+		if to.URL != nil {
+			w.url = *to.URL
+		}
+		c.webhooks = append(c.webhooks, w)
+	}
+	switch o := obj.(type) {
+	case *admissionregistrationv1.ValidatingWebhookConfiguration:
+		c.kind = kindValidating
+		for i := range o.Webhooks {
+			add(o.Webhooks[i].Name, &o.Webhooks[i].ClientConfig)
+		}
+	case *admissionregistrationv1.MutatingWebhookConfiguration:
+		c.kind = kindMutating
+		for i := range o.Webhooks {
+			add(o.Webhooks[i].Name, &o.Webhooks[i].ClientConfig)
+		}
+	}
+	return c
+}
+
+// renewLeaf makes next serve the leaf that there is, or a new one where it has to be.
+func (k *keeper) renewLeaf(ctx context.Context, next *serving, ca *authority, now time.Time) (due time.Time, err error) {
+	var have *x509.Certificate
+	if s := k.state.Load(); s != nil {
+		next.leaf, have = s.leaf, s.leaf.Leaf
+	}
+	needed, due := leafDue(have, ca.current.Certs[0], next.names, now)
+	if settled := k.injected.Add(settle); needed && now.Before(settled) && trustedEverywhere(next, now) == nil {
+		k.state.Store(next) // API servers trust this leaf that have not heard of the new CA yet
+		return settled, nil
+	}
+	if needed {
+		if next.leaf, err = newLeaf(ca.current, next.names, now, k.lifetimes.Leaf); err != nil {
+			return due, err
+		}
+		_, due = leafDue(next.leaf.Leaf, ca.current.Certs[0], next.names, now)
+		log.FromContext(ctx).Info("serving a new webhook certificate", "notAfter", next.leaf.Leaf.NotAfter)
+	}
+	k.state.Store(next)
+	return due, nil
+}
+
+// watch pokes the keeper when somebody changes one of its three objects. Only their metadata travels.
+func (k *keeper) watch(ctx context.Context) error {
+	only := func(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
+	c, err := cache.New(k.config, cache.Options{
+		Scheme: k.client.Scheme(), Mapper: k.client.RESTMapper(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Secret{}: {Namespaces: map[string]cache.Config{k.namespace: {FieldSelector: only(SecretName)}}},
+			&admissionregistrationv1.ValidatingWebhookConfiguration{}: {Field: only(ConfigurationName)},
+			&admissionregistrationv1.MutatingWebhookConfiguration{}:   {Field: only(ConfigurationName)},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("building the webhook's cache: %w", err)
+	}
+	poke := func() {
+		select {
+		case k.poke <- struct{}{}:
+		default: // it is going to look anyway
+		}
+	}
+	for kind, version := range map[string]string{
+		"Secret": "v1", kindValidating: "admissionregistration.k8s.io/v1", kindMutating: "admissionregistration.k8s.io/v1",
+	} {
+		obj := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: kind, APIVersion: version}}
+		informer, err := c.GetInformer(ctx, obj, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("watching %s: %w", kind, err)
+		}
+		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+			AddFunc: func(any) { poke() }, UpdateFunc: func(any, any) { poke() }, DeleteFunc: func(any) { poke() },
+		})
+		if err != nil {
+			return fmt.Errorf("watching %s: %w", kind, err)
+		}
+	}
+	go func() {
+		if err := c.Start(ctx); err != nil {
+			log.FromContext(ctx).Error(err, "watching for the webhook; it goes on by looking now and then")
+		}
+	}()
+	return nil
+}

@@ -1,0 +1,408 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/google/go-cmp/cmp"
+
+	cmacme "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+
+	"github.com/trustglass/trustglass/e2e/testenv"
+)
+
+// The API server itself asks: each kind of refusal arrives at whoever made it, with field and reason.
+func TestRefusals(t *testing.T) {
+	l := newLab(t)
+	l.install()
+	l.start()
+	l.eventuallyAdmitted()
+	certificate := func(change func(*cmapi.CertificateSpec)) client.Object {
+		c := l.certificate("bad")
+		change(&c.Spec)
+		return c
+	}
+	issuer := func(c cmapi.IssuerConfig) client.Object {
+		i := &cmapi.Issuer{Spec: cmapi.IssuerSpec{IssuerConfig: c}}
+		i.Namespace, i.Name = l.ns, "bad"
+		return i
+	}
+	request := func(change func(*cmapi.CertificateRequest)) client.Object {
+		r := l.request("bad", cmmeta.IssuerReference{Name: "ca"})
+		change(r)
+		return r
+	}
+	cluster := &cmapi.ClusterIssuer{Spec: cmapi.IssuerSpec{IssuerConfig: cmapi.IssuerConfig{CA: &cmapi.CAIssuer{}}}}
+	cluster.Name = "bad"
+	for _, tc := range []struct {
+		reason string
+		obj    client.Object
+		want   string
+	}{
+		{"a Secret's name", certificate(func(s *cmapi.CertificateSpec) { s.SecretName = "" }), "spec.secretName: Required value: must be"},
+		{"an issuer's kind", certificate(func(s *cmapi.CertificateSpec) { s.IssuerRef.Kind = "StepIssuer" }), `spec.issuerRef.kind: Invalid value: "StepIssuer": must be Issuer or ClusterIssuer; an issuer of another kind needs its group`},
+		{"no name", certificate(func(s *cmapi.CertificateSpec) { s.CommonName = "" }), "spec: Invalid value: a certificate needs a name"},
+		{"a literal subject", certificate(func(s *cmapi.CertificateSpec) { s.CommonName, s.LiteralSubject = "", "UNKNOWN=blah" }),
+			`spec.literalSubject: Invalid value: "UNKNOWN=blah": Literal subject contains unrecognized key with value [blah]`},
+		{"an other name", certificate(func(s *cmapi.CertificateSpec) { s.OtherNames = []cmapi.OtherName{{OID: "BAD_OID", UTF8Value: "a"}} }),
+			`spec.otherNames[0].oid: Invalid value: "BAD_OID": oid syntax invalid`},
+		{"several mistakes", certificate(func(s *cmapi.CertificateSpec) { s.SecretName, s.IssuerRef.Name = "", "" }), "[spec.secretName: Required value: must be the name of a Secret in the same namespace, spec.issuerRef.name: Required value"},
+		{"a key", certificate(func(s *cmapi.CertificateSpec) { s.PrivateKey = &cmapi.CertificatePrivateKey{Size: 1024} }), `spec.privateKey.size: Invalid value: "1024"`},
+		{"an Issuer", issuer(cmapi.IssuerConfig{}), "spec: Required value: must say what kind of issuer it is"},
+		{"an ACME Issuer", issuer(cmapi.IssuerConfig{ACME: &cmacme.ACMEIssuer{Server: "https://a", PrivateKey: cmmeta.SecretKeySelector{}}}), "spec.acme.privateKeySecretRef.name: Required value"},
+		{"a Vault Issuer", issuer(cmapi.IssuerConfig{Vault: &cmapi.VaultIssuer{Server: "https://a", Path: "a/../b"}}), `[spec.vault.path: Invalid value: "a/../b": must not contain "..", spec.vault.auth: Required value`},
+		{"a ClusterIssuer", cluster, "spec.ca.secretName: Required value"},
+		{"a CSR", request(func(r *cmapi.CertificateRequest) { r.Spec.Request = []byte("x") }), "spec.request: Invalid value: no PEM block"},
+		{"a CSR of other usages", request(func(r *cmapi.CertificateRequest) { r.Spec.IsCA = true }), "spec.request: Invalid value: the key usages in the CSR are not those of spec.usages"},
+	} {
+		t.Run(tc.reason, func(t *testing.T) { refused(t, testenv.Admin().Create(ctx, tc.obj), tc.want) })
+	}
+}
+
+type warnings struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (w *warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.list = append(w.list, text)
+}
+
+func TestWarning(t *testing.T) {
+	l := newLab(t)
+	l.install()
+	l.start()
+	l.eventuallyAdmitted()
+	config, saw := testenv.AdminConfig(), &warnings{}
+	config.WarningHandlerWithContext = saw
+	c, err := client.New(config, client.Options{Scheme: testenv.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := cmmeta.SecretKeySelector{LocalObjectReference: cmmeta.LocalObjectReference{Name: "s"}, Key: "k"}
+	//lint:ignore SA1019 that it is deprecated is what is tested
+	eab := &cmacme.ACMEExternalAccountBinding{KeyID: "1", Key: key, KeyAlgorithm: cmacme.HS256}
+	i := &cmapi.Issuer{Spec: cmapi.IssuerSpec{IssuerConfig: cmapi.IssuerConfig{ACME: &cmacme.ACMEIssuer{Server: "https://a", PrivateKey: key, ExternalAccountBinding: eab}}}}
+	i.Namespace, i.Name = l.ns, "acme"
+	if err := c.Create(ctx, i, client.DryRunAll); err != nil {
+		t.Fatal(err)
+	}
+	if len(saw.list) != 1 || !strings.Contains(saw.list[0], "keyAlgorithm is deprecated") {
+		t.Errorf("warned: %q", saw.list)
+	}
+}
+
+// What was stored before a rule was there, or in a namespace that is not validated, may be labelled and deleted, but not made worse.
+func TestStoredObjectsAreNotHeldHostage(t *testing.T) {
+	l := newLab(t)
+	l.ns = testenv.Namespace(t, map[string]string{"cert-manager.io/disable-validation": "true"})
+	bad := l.certificate("bad")
+	bad.Spec.SecretName = ""
+	if err := testenv.Admin().Create(ctx, bad); err != nil {
+		t.Fatal(err)
+	}
+	l.ns = bad.Namespace
+	l.install()
+	l.start()
+	if err := testenv.Admin().Create(ctx, func() client.Object { c := bad.DeepCopy(); c.ResourceVersion, c.Name = "", "bad-2"; return c }()); err != nil {
+		t.Errorf("in a namespace that is not validated: %v", err)
+	}
+	open := &unstructured.Unstructured{}
+	open.SetAPIVersion("v1")
+	open.SetKind("Namespace")
+	open.SetName(l.ns)
+	if err := testenv.Admin().Patch(ctx, open, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"cert-manager.io/disable-validation":null}}}`))); err != nil {
+		t.Fatal(err)
+	}
+	l.eventuallyAdmitted()
+	bad.Labels = map[string]string{"a": "b"}
+	if err := testenv.Admin().Update(ctx, bad); err != nil {
+		t.Errorf("labelling: %v", err)
+	}
+	worse := bad.DeepCopy()
+	worse.Spec.IsCA = true
+	refused(t, testenv.Admin().Update(ctx, worse), "spec.secretName: Required value")
+	if err := testenv.Admin().Delete(ctx, bad); err != nil {
+		t.Errorf("deleting: %v", err)
+	}
+}
+
+func TestIdentity(t *testing.T) {
+	l := newLab(t)
+	l.install()
+	l.start()
+	l.allow("alice", nil, "create", "certificaterequests")
+	l.allow("alice", nil, "update", "certificaterequests")
+	l.eventuallyAdmitted()
+	alice := l.as("alice")
+	r := l.request("forged", cmmeta.IssuerReference{Name: "ca"})
+	r.Spec.Username, r.Spec.UID, r.Spec.Groups, r.Spec.Extra = "system:admin", "0", []string{"system:masters"}, map[string][]string{"a": {"b"}}
+	testenv.Eventually(t, "alice to have her rights", func() error { return alice.Create(ctx, r.DeepCopy()) })
+	stored := &cmapi.CertificateRequest{}
+	if err := testenv.Admin().Get(ctx, client.ObjectKeyFromObject(r), stored); err != nil {
+		t.Fatal(err)
+	}
+	want := r.Spec
+	want.Username, want.UID, want.Groups, want.Extra = "alice", "uid-of-alice", []string{"system:authenticated", "team"}, map[string][]string{"example.com/team": {"red"}}
+	if diff := cmp.Diff(want, stored.Spec); diff != "" {
+		t.Errorf("who made it (-want +got):\n%s", diff)
+	}
+	stored.Spec.Username = "bob"
+	refused(t, alice.Update(ctx, stored), "spec: Forbidden: a request can't be changed")
+
+	// Without the mutating one, forging is refused.
+	if err := testenv.Admin().Delete(ctx, configurations(t, l.address)[0]); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, "a forged request to be refused", func() error {
+		forged := l.request("forged-2", cmmeta.IssuerReference{Name: "ca"})
+		forged.Spec.Username = "system:admin"
+		err := alice.Create(ctx, forged, client.DryRunAll)
+		if err == nil || !strings.Contains(err.Error(), "spec.username: Forbidden: must be that of the user who creates the request") {
+			return fmt.Errorf("got %w", errors.Join(err))
+		}
+		return nil
+	})
+}
+
+func crd(group, scope string) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": map[string]any{"name": "issuers." + group},
+		"spec": map[string]any{
+			"group": group, "scope": scope, "names": map[string]any{"plural": "issuers", "kind": "Issuer"},
+			"versions": []any{map[string]any{"name": "v1alpha1", "served": true, "storage": true, "schema": map[string]any{"openAPIV3Schema": map[string]any{"type": "object"}}}},
+		},
+	}}
+}
+
+func TestApproval(t *testing.T) {
+	l := newLab(t)
+	l.install()
+	l.start()
+	l.eventuallyAdmitted()
+	own := cmmeta.IssuerReference{Name: "ca"}
+	external := func(group string) cmmeta.IssuerReference {
+		return cmmeta.IssuerReference{Name: "step", Kind: "Issuer", Group: group}
+	}
+	for i, tc := range []struct {
+		reason string
+		user   string
+		ref    cmmeta.IssuerReference
+		scope  string   // of a kind that is created right before
+		signs  []string // what the user may approve for
+		want   string   // empty: permitted
+	}{
+		{"nobody may without a right", "u0", own, "", nil, `status.conditions: Forbidden: user "u0" does not have permissions to set approved/denied conditions for issuer {ca  }`},
+		{"every Issuer's", "u1", own, "", []string{"issuers.cert-manager.io/*"}, ""},
+		{"this Issuer's", "u2", own, "", []string{"issuers.cert-manager.io/" + l.ns + ".ca"}, ""},
+		{"an Issuer of that name elsewhere", "u3", own, "", []string{"issuers.cert-manager.io/other.ca"}, `status.conditions: Forbidden: user "u3"`},
+		{"a ClusterIssuer has no namespace", "u4", cmmeta.IssuerReference{Name: "ca", Kind: "ClusterIssuer"}, "", []string{"clusterissuers.cert-manager.io/ca"}, ""},
+		{"a right for Issuers is none for ClusterIssuers", "u5", cmmeta.IssuerReference{Name: "ca", Kind: "ClusterIssuer"}, "", []string{"issuers.cert-manager.io/*"}, `status.conditions: Forbidden: user "u5"`},
+		{"a kind that does not exist", "u6", external("u6.example.io"), "", []string{"issuers.u6.example.io/*"}, "spec.issuerRef: Forbidden: referenced signer resource does not exist: {step Issuer u6.example.io}"},
+		{"a namespaced kind that has just come", "u7", external("u7.example.io"), "Namespaced", []string{"issuers.u7.example.io/" + l.ns + ".step"}, ""},
+		{"a namespaced kind by name alone", "u8", external("u8.example.io"), "Namespaced", []string{"issuers.u8.example.io/step"}, `status.conditions: Forbidden: user "u8"`},
+		{"a cluster-wide kind", "u9", external("u9.example.io"), "Cluster", []string{"issuers.u9.example.io/step"}, ""},
+	} {
+		t.Run(tc.reason, func(t *testing.T) {
+			l.allow(tc.user, nil, "update", "certificaterequests/status")
+			if tc.signs != nil {
+				l.allow(tc.user, tc.signs, "approve", "signers")
+			}
+			r := l.request(fmt.Sprintf("r%d", i), tc.ref)
+			if err := testenv.Admin().Create(ctx, r); err != nil {
+				t.Fatal(err)
+			}
+			if tc.scope != "" {
+				def := crd(tc.ref.Group, tc.scope)
+				if err := testenv.Admin().Create(ctx, def); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = testenv.Admin().Delete(ctx, def) })
+			}
+			verdict := cmapi.CertificateRequestConditionApproved
+			if i%2 == 1 {
+				verdict = cmapi.CertificateRequestConditionDenied
+			}
+			r.Status.Conditions = []cmapi.CertificateRequestCondition{{Type: verdict, Status: "True", Reason: "test"}}
+			var err error
+			testenv.Eventually(t, "the API server to have heard of the rights", func() error {
+				err = l.as(tc.user).Status().Update(ctx, r.DeepCopy())
+				if apierrors.IsForbidden(err) && !strings.Contains(err.Error(), "denied the request") {
+					return err // RBAC's informers are behind
+				}
+				if tc.want == "" {
+					return err // so are the authorizer's answers, for a second
+				}
+				return nil
+			})
+			if tc.want != "" {
+				refused(t, err, tc.want)
+			}
+		})
+	}
+	r := l.request("ours", own)
+	if err := testenv.Admin().Create(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	daemon, err := client.New(testenv.DaemonConfig(), client.Options{Scheme: testenv.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Status.Conditions = []cmapi.CertificateRequestCondition{{Type: "Approved", Status: "True", Reason: "cert-manager.io"}}
+	if err := daemon.Status().Update(ctx, r); err != nil {
+		t.Errorf("the daemon approves: %v", err)
+	}
+	r.Status.Conditions[0].Message = "reworded"
+	refused(t, testenv.Admin().Status().Update(ctx, r), "status.conditions: Forbidden: condition Approved can't be changed or removed")
+}
+
+// While the daemon is away, nothing is judged, but what needs no judgement goes on: labels, deletions, and what issuers answer.
+func TestAway(t *testing.T) {
+	l := newLab(t)
+	l.install()
+	_, stop := l.start()
+	l.eventuallyAdmitted()
+	c, r, undecided := l.certificate("web"), l.request("web", cmmeta.IssuerReference{Name: "ca"}), l.request("undecided", cmmeta.IssuerReference{Name: "ca"})
+	for _, obj := range []client.Object{c, r, undecided} {
+		if err := testenv.Admin().Create(ctx, obj); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := metav1.Now()
+	r.Status.Conditions = []cmapi.CertificateRequestCondition{{Type: "Approved", Status: "True", Reason: "test", LastTransitionTime: &now}}
+	if err := testenv.Admin().Status().Update(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	c.Labels = map[string]string{"a": "b"}
+	if err := testenv.Admin().Update(ctx, c); err != nil {
+		t.Errorf("labelling a Certificate: %v", err)
+	}
+	for _, r := range []*cmapi.CertificateRequest{r, undecided} {
+		r.Status.Conditions = append(r.Status.Conditions, cmapi.CertificateRequestCondition{Type: "Ready", Status: "False", Reason: "Pending", LastTransitionTime: &now})
+		if err := testenv.Admin().Status().Update(ctx, r); err != nil {
+			t.Errorf("what an issuer says of %s: %v", r.Name, err)
+		}
+	}
+	for what, err := range map[string]error{
+		"a new Certificate": l.admitted(),
+		"a changed Certificate": func() error {
+			changed := c.DeepCopy()
+			changed.Spec.IsCA = true
+			return testenv.Admin().Update(ctx, changed)
+		}(),
+		"an approval": func() error {
+			judged := undecided.DeepCopy()
+			judged.Status.Conditions = append(judged.Status.Conditions, cmapi.CertificateRequestCondition{Type: "Approved", Status: "True"})
+			return testenv.Admin().Status().Update(ctx, judged)
+		}(),
+		"a verdict taken back": func() error {
+			judged := r.DeepCopy()
+			judged.Status.Conditions = judged.Status.Conditions[1:]
+			return testenv.Admin().Status().Update(ctx, judged)
+		}(),
+	} {
+		if err == nil || !strings.Contains(err.Error(), `failed calling webhook "webhook.cert-manager.io"`) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := testenv.Admin().Delete(ctx, c); err != nil {
+		t.Errorf("deleting a Certificate: %v", err)
+	}
+}
+
+// The port speaks TLS 1.2 at least, with a certificate that the configurations trust, and says that it lives.
+func TestTLS(t *testing.T) {
+	l := newLab(t)
+	l.install()
+	l.start()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(bundleOf(t, configurations(t, l.address)[0]))
+	for _, name := range []string{"127.0.0.1", "trustglass-webhook.cert-manager.svc"} {
+		httpClient := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: name}}}
+		resp, err := httpClient.Get("https://" + l.address + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("as %s: %s", name, resp.Status)
+		}
+	}
+	conn, err := tls.Dial("tcp", l.address, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11})
+	if err == nil {
+		conn.Close()
+		t.Error("TLS 1.1 is spoken")
+	}
+}
+
+// Nothing is asked for what is no verdict, and one answer serves who ask the same within a second.
+func TestQuestionsAreFew(t *testing.T) {
+	var asked int
+	var m memo[string, bool]
+	ask := func(context.Context) (bool, time.Duration, error) { asked++; return true, time.Minute, nil }
+	for range 10 {
+		if v, err := m.get(ctx, "a", ask); err != nil || !v {
+			t.Fatal(v, err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+	fails := func(context.Context) (bool, time.Duration, error) {
+		asked++
+		return false, time.Minute, errors.New("no")
+	}
+	for range 2 {
+		if _, err := m.get(ctx, "b", fails); err == nil {
+			t.Error("an error is lost")
+		}
+	}
+	if asked != 3 {
+		t.Errorf("an error is remembered: asked %d times", asked)
+	}
+	for i := range 3 * maxMemo {
+		if _, err := m.get(ctx, fmt.Sprint(i), ask); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(m.entries) > maxMemo {
+		t.Errorf("%d answers are remembered", len(m.entries))
+	}
+}
+
+func bundleOf(t testing.TB, obj client.Object) []byte {
+	t.Helper()
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(obj.GetObjectKind().GroupVersionKind())
+	if err := testenv.Admin().Get(ctx, client.ObjectKeyFromObject(obj), u); err != nil {
+		t.Fatal(err)
+	}
+	text, _, err := unstructured.NestedString(u.Object["webhooks"].([]any)[0].(map[string]any), "clientConfig", "caBundle")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
