@@ -327,6 +327,9 @@ func TestDeployUnderRestricted(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if err := testenv.RemoveWebhooks(ctx, testenv.AdminConfig()); err != nil {
+			t.Error(err)
+		}
 		u := object("apps/v1", "Deployment", "cert-manager", "trustglass")
 		if err := testenv.Admin().Delete(ctx, u); client.IgnoreNotFound(err) != nil {
 			t.Error(err)

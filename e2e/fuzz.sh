@@ -6,6 +6,6 @@ git ls-files -co --exclude-standard '*_test.go' | xargs grep -Ho '^func Fuzz[A-Z
 	target=${target#func }
 	echo "fuzzing $target in $(dirname "$file")"
 	# Nothing of the race detector here: it would take most of the time, and parsers have no goroutines.
-	go test -run '^$' -fuzz "^$target\$" -fuzztime "${1:-20s}" "./$(dirname "$file")" </dev/null >fuzz.log 2>&1 || { cat fuzz.log; rm -f fuzz.log; exit 1; }
+	go test -run '^$' -fuzz "^$target\$" -fuzztime "${1:-20s}" -fuzzminimizetime 10x "./$(dirname "$file")" </dev/null >fuzz.log 2>&1 || { cat fuzz.log; rm -f fuzz.log; exit 1; }
 	rm -f fuzz.log
 done

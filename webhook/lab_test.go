@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -252,4 +253,22 @@ func written(t testing.TB, before map[string]int) map[string]int {
 		}
 	}
 	return out
+}
+
+func bundleOf(t testing.TB, obj client.Object) []byte {
+	t.Helper()
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(obj.GetObjectKind().GroupVersionKind())
+	if err := testenv.Admin().Get(ctx, client.ObjectKeyFromObject(obj), u); err != nil {
+		t.Fatal(err)
+	}
+	text, _, err := unstructured.NestedString(u.Object["webhooks"].([]any)[0].(map[string]any), "clientConfig", "caBundle")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }
