@@ -103,8 +103,8 @@ func TestSelfSigned(t *testing.T) {
 	l.event("CertificateRequest/other Warning ErrorKeyMatch the private key in Secret \"key\" is not the one")
 	l.create(&corev1.Secret{ObjectMeta: l.meta("broken"), Data: map[string][]byte{"tls.key": []byte("x")}})
 	l.foreign("broken", to("broken"))
-	l.requestSays("broken", "Failed")
-	l.event("CertificateRequest/broken Warning ErrorParsingKey")
+	l.requestSays("broken", "Pending")
+	l.event("CertificateRequest/broken Normal ErrorParsingKey")
 
 	l.certificate("root", func(c *cmapi.Certificate) {
 		c.Spec.IsCA, c.Spec.CommonName, c.Spec.IssuerRef.Name = true, "root", "self"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
@@ -14,7 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// writeCounts are the API server's own counts of the writes that it answered, Leases and Events apart.
+// writeCounts are the API server's own counts of the writes that it answered, Leases, Events and reviews apart.
 type writeCounts struct {
 	total, conflicts float64
 	byKey            map[string]float64 // "VERB resource/subresource"
@@ -83,7 +84,7 @@ func (l *lab) writes(ctx context.Context) (writeCounts, error) {
 		default:
 			return
 		}
-		if r := labels["resource"]; r == "leases" || r == "events" || r == "" || labels["subresource"] == "token" {
+		if r := labels["resource"]; r == "leases" || r == "events" || r == "" || strings.HasSuffix(r, "reviews") || labels["subresource"] == "token" {
 			return
 		}
 		key := labels["verb"] + " " + labels["resource"]

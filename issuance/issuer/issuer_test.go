@@ -154,7 +154,7 @@ func TestSelfSigned(t *testing.T) {
 		{"no Secret is named", "", nil, pem(key), Problem{Reason: "MissingAnnotation"}},
 		{"the Secret is missing", "none", nil, pem(key), Problem{Reason: "MissingSecret", Pending: true}},
 		{"another key", "key", nil, pem(other), Problem{Reason: "ErrorKeyMatch"}},
-		{"no key", "key", nil, store{secrets: map[string]map[string][]byte{"ns/key": nil}}, Problem{Reason: "ErrorParsingKey"}},
+		{"no key", "key", nil, store{secrets: map[string]map[string][]byte{"ns/key": nil}}, Problem{Reason: "ErrorParsingKey", Pending: true}},
 	} {
 		issuer := must(New(&cmapi.IssuerSpec{IssuerConfig: cmapi.IssuerConfig{SelfSigned: &cmapi.SelfSignedIssuer{}}}, "ns", tc.store))
 		r := req
