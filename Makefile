@@ -63,7 +63,7 @@ fuzz: ## only the fuzz targets, FUZZ_TIME (20s) each
 	e2e/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: bench
-bench: lab ## measure speed, memory and writes; prints a table and writes bench.json
+bench: lab ## measure speed, memory and writes, three runs each, about 50 minutes on 2 cores; prints a table and writes bench.json
 	@exec $(BIN)/lab bench --out bench.json
 
 .PHONY: lint
