@@ -183,6 +183,14 @@ func TestKillAndRestart(t *testing.T) {
 	apply(t, "internal-ca.yaml")
 	apply(t, "leaf.yaml", func(u *unstructured.Unstructured) { u.SetNamespace(ns) })
 	waitReady(t, ns, "leaf")
+	testenv.Eventually(t, "the temporary keys to go", func() error { // that is the last step, after Ready
+		var keys corev1.SecretList
+		err := testenv.Admin().List(ctx, &keys, client.MatchingLabels{cmapi.IsNextPrivateKeySecretLabelKey: "true"})
+		if err == nil && len(keys.Items) > 0 {
+			err = fmt.Errorf("%d are there", len(keys.Items))
+		}
+		return err
+	})
 	if err := d.Kill(); err != nil {
 		t.Fatal(err)
 	}
