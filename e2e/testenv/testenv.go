@@ -192,7 +192,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// writeKey names a request as Writes does; "" for reads, Events and Leases.
+// writeKey names a request as Writes does; "" for reads, reviews, Events and Leases.
 func writeKey(req *http.Request) string {
 	verb, ok := map[string]string{http.MethodPost: "create", http.MethodPut: "update", http.MethodPatch: "patch", http.MethodDelete: "delete"}[req.Method]
 	if !ok {
@@ -203,7 +203,7 @@ func writeKey(req *http.Request) string {
 	}
 	resource := resourceOf(req.URL.Path)
 	switch resource {
-	case "events", "leases", "subjectaccessreviews", "selfsubjectreviews": // questions are no writes
+	case "events", "leases", "subjectaccessreviews", "selfsubjectreviews": // a review is a question
 		return ""
 	}
 	return verb + " " + resource
