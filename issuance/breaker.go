@@ -23,8 +23,9 @@ const (
 // breaker counts issuances, so that two writers of one Secret don't issue against each other for ever. It counts in memory: a
 // restart begins anew, which bounds what a loop costs all the same. The zero value is ready.
 type breaker struct {
-	mu sync.Mutex
-	m  map[types.UID]issuances // guarded by mu
+	mu    sync.Mutex
+	m     map[types.UID]issuances // guarded by mu
+	swept time.Time               // guarded by mu
 }
 
 type issuances struct {
@@ -47,7 +48,16 @@ func (b *breaker) record(cert *cmapi.Certificate, now time.Time) {
 		run.at = run.at[1:]
 	}
 	b.m[cert.UID] = run
-	for uid, run := range b.m { // what happened long ago is no loop
+	b.sweep(now)
+}
+
+// sweep forgets, once in loopSpan, what happened so long ago that it is no loop.
+func (b *breaker) sweep(now time.Time) {
+	if now.Sub(b.swept) < loopSpan {
+		return
+	}
+	b.swept = now
+	for uid, run := range b.m {
 		if now.Sub(run.at[len(run.at)-1]) > loopPause {
 			delete(b.m, uid)
 		}

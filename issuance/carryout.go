@@ -368,9 +368,10 @@ func (r *Certificates) complete(ctx context.Context, s State) (time.Time, error)
 }
 
 // standIn puts a temporary certificate into the Secret while the issuer is waited for, where the Certificate asks for one and the
-// Secret has no working key pair. It returns the Secret as it is then.
+// Secret has no working key pair and its keystores can be made. It returns the Secret as it is then.
 func (r *Certificates) standIn(ctx context.Context, s State) (*SecretView, error) {
-	if s.Cert.Annotations[annTemporary] != "true" || s.NextKey == nil || s.Secret != nil && s.Secret.Digest.Flaw == pki.Sound {
+	sound := s.Secret != nil && s.Secret.Digest.Flaw == pki.Sound
+	if s.Cert.Annotations[annTemporary] != "true" || s.NextKey == nil || s.Keystores.Problem != "" || sound {
 		return s.Secret, nil
 	}
 	key, err := r.persistedKey(ctx, s)

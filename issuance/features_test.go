@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
 	corev1 "k8s.io/api/core/v1"
@@ -75,8 +74,9 @@ func TestKeystores(t *testing.T) {
 	before := must(get(l, "web", &corev1.Secret{})).ResourceVersion
 	change(l, "jks", &corev1.Secret{}, func(s *corev1.Secret) { s.Labels = map[string]string{"a": "b"} })
 	change(l, "web", &cmapi.Certificate{}, func(c *cmapi.Certificate) { c.Labels = map[string]string{"a": "b"} })
+	l.certificate("probe", nil)
+	l.ready("probe", 1) // whatever was queued before it has been looked at
 	l.ready("web", 1)
-	time.Sleep(300 * time.Millisecond)
 	if after := must(get(l, "web", &corev1.Secret{})).ResourceVersion; after != before {
 		t.Error("a label on the password's Secret made the keystores be made anew")
 	}

@@ -80,7 +80,7 @@ func (r *Certificates) observeKeystores(ctx context.Context, s *observed) error 
 		if err != nil {
 			return err
 		}
-		settings += fmt.Sprintf("%s %q %x\n", k.field, k.setting, hash)
+		settings += k.settings(hash)
 	}
 	if settings != "" && s.Secret != nil {
 		s.Keystores.Digest = keystoreDigest(s.Secret.KeystoreKey, settings)
@@ -115,6 +115,11 @@ func (r *Certificates) passwordHash(ctx context.Context, namespace string, k wan
 		return hash, k.missing(key)
 	}
 	return hash, nil
+}
+
+// settings is what keystoreDigest takes of one keystore, given its password's hash.
+func (k wantedKeystore) settings(password [sha256.Size]byte) string {
+	return fmt.Sprintf("%s %q %x\n", k.field, k.setting, password)
 }
 
 func (k wantedKeystore) entry() string {
@@ -166,7 +171,7 @@ func (r *Certificates) addKeystores(ctx context.Context, cert *cmapi.Certificate
 		if m.keystores[names[0]] = store; trust != nil {
 			m.keystores[names[1]] = trust
 		}
-		settings += fmt.Sprintf("%s %q %x\n", k.field, k.setting, sha256.Sum256([]byte(password)))
+		settings += k.settings(sha256.Sum256([]byte(password)))
 	}
 	if settings != "" {
 		m.keystoreDigest = keystoreDigest(keystoreKey(m.key), settings)

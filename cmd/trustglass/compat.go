@@ -66,6 +66,11 @@ var ignored = map[string]string{
 	"max-certificate-bundle-size":                "the limits on what is parsed are fixed",
 }
 
+// ignoredSwitches are those of ignored that need no value.
+var ignoredSwitches = []string{
+	"dns01-recursive-nameservers-only", "acme-http01-solver-run-as-non-root", "cluster-issuer-ambient-credentials", "issuer-ambient-credentials",
+}
+
 // addCompatFlags accepts the flags of cert-manager's controller under its names: aliases of ours, and those that do nothing here.
 func (c *Config) addCompatFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.MetricsBindAddress, "metrics-listen-address", c.MetricsBindAddress, "as --metrics-bind-address")
@@ -79,9 +84,9 @@ func (c *Config) addCompatFlags(f *pflag.FlagSet) {
 	}
 	for _, name := range append(slices.Collect(maps.Keys(ignored)), "metrics-listen-address", "healthz-listen-address", "logging-format", "leader-election-lease-duration") {
 		f.Lookup(name).Hidden = true
-		if strings.HasSuffix(name, "ambient-credentials") || strings.HasSuffix(name, "-only") || strings.HasSuffix(name, "-non-root") {
-			f.Lookup(name).NoOptDefVal = "true"
-		}
+	}
+	for _, name := range ignoredSwitches {
+		f.Lookup(name).NoOptDefVal = "true"
 	}
 }
 

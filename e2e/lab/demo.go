@@ -24,9 +24,8 @@ import (
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/trustglass/trustglass/issuance/pki"
-
 	"github.com/trustglass/trustglass/e2e/testenv"
+	"github.com/trustglass/trustglass/issuance/pki"
 )
 
 //go:embed demo.yaml
