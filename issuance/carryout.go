@@ -137,20 +137,20 @@ func (r *Certificates) issue(ctx context.Context, s State, d Issue) (time.Time, 
 	if err != nil {
 		return time.Time{}, r.report(ctx, s, Reject{Reason: reasonInvalidSpec, Message: err.Error()})
 	}
-	waiting := ""
-	if r.SignAtOnce && serves(s.Cert.Spec.IssuerRef) && r.Approver.Approves(s.Cert.Spec.IssuerRef, s.Cert.Namespace) {
-		spec := requestSpec(s.Cert, csr)
-		signed, err := r.Signer.Sign(ctx, s.Cert.Namespace, &spec, s.Cert.Spec.SecretName, key, s.Now)
-		problem := problemOf(err)
-		switch {
-		case err == nil || problem != nil && !problem.Pending:
-			return r.issueAtOnce(ctx, s, key, csr, signed, problem)
-		case problem == nil:
-			return time.Time{}, err
-		}
-		waiting = problem.Message
+	if !r.SignAtOnce || !serves(s.Cert.Spec.IssuerRef) || !r.Approver.Approves(s.Cert.Spec.IssuerRef, s.Cert.Namespace) {
+		return r.persist(ctx, s, d, key, reused, "")
 	}
-	return r.persist(ctx, s, d, key, reused, waiting)
+	signer, err := r.Signer.find(ctx, s.Cert.Spec.IssuerRef, s.Cert.Namespace)
+	if err == nil {
+		var after time.Time
+		if after, err = r.issueAtOnce(ctx, s, key, csr, signer); err == nil {
+			return after, nil
+		}
+	}
+	if problem := problemOf(err); problem != nil {
+		return r.persist(ctx, s, d, key, reused, problem.Message)
+	}
+	return time.Time{}, err
 }
 
 func secretOf(cert *cmapi.Certificate) types.NamespacedName {
@@ -174,12 +174,23 @@ func (r *Certificates) nextKey(ctx context.Context, s State) (_ crypto.Signer, r
 	return key, false, err
 }
 
-// issueAtOnce records a signature, or a refusal, that came without waiting. The key is in memory only: a crash before the Secret
-// is written costs the request, which the next decision discards.
-func (r *Certificates) issueAtOnce(ctx context.Context, s State, key crypto.Signer, csr []byte, signed issuer.Signed, problem *issuer.Problem) (time.Time, error) {
-	req, err := r.createRequest(ctx, s.Cert, csr, s.Cert.Spec.SecretName, true)
+// issueAtOnce has a request signed by an issuer that is ready, and records the signature or the refusal. The key is in memory only:
+// a crash before the Secret is written costs the request, which the next decision discards. An *issuer.Problem says what the issuer
+// waits for after all; there is no request then.
+func (r *Certificates) issueAtOnce(ctx context.Context, s State, key crypto.Signer, csr []byte, signer issuer.Issuer) (time.Time, error) {
+	created := r.createBeside(ctx, s.Cert, csr) // takes as long as reading the CA does
+	spec := requestSpec(s.Cert, csr)
+	signed, refusal := sign(ctx, signer, s.Cert.Namespace, &spec, s.Cert.Spec.SecretName, key, s.Now)
+	req, err := created()
 	if err != nil {
 		return time.Time{}, err
+	}
+	problem := problemOf(refusal)
+	if refusal != nil && (problem == nil || problem.Pending) {
+		if err := r.writer.deleteRequest(ctx, req); err != nil {
+			return time.Time{}, err
+		}
+		return time.Time{}, refusal
 	}
 	setApproved(&req.Status, s.Now)
 	if problem != nil {
@@ -205,6 +216,21 @@ func (r *Certificates) issueAtOnce(ctx context.Context, s State, key crypto.Sign
 		return time.Time{}, err
 	}
 	return r.finish(ctx, s, revisionOf(req))
+}
+
+// createBeside starts to create a request that is held, and returns what waits for its end.
+func (r *Certificates) createBeside(ctx context.Context, cert *cmapi.Certificate, csr []byte) func() (*cmapi.CertificateRequest, error) {
+	var req *cmapi.CertificateRequest
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		req, err = r.createRequest(ctx, cert, csr, cert.Spec.SecretName, true)
+	}()
+	return func() (*cmapi.CertificateRequest, error) {
+		<-done
+		return req, err
+	}
 }
 
 // fillSecret writes the key pair that was signed for the next request into the Secret.

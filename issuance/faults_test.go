@@ -2,20 +2,25 @@ package issuance
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 
 	"github.com/trustglass/trustglass/e2e/testenv"
+	"github.com/trustglass/trustglass/issuance/pki"
 )
 
 var errFault = errors.New("injected fault")
@@ -245,4 +250,40 @@ func problems(cert *cmapi.Certificate) (string, string) {
 		return c.Reason, c.Message
 	}
 	return "", ""
+}
+
+// A CA that goes away after its issuer was found ready: the request that was made for a key in memory goes too, and the key is
+// persisted for another one.
+func TestIssuerGoneWhileIssuing(t *testing.T) {
+	l := newLab(t)
+	var asked atomic.Int32
+	l.start(func(c *Certificates, r *Requests) {
+		live := must(client.NewWithWatch(testenv.DaemonConfig(), client.Options{Scheme: testenv.Scheme()}))
+		c.Signer = &Signer{Cache: c.Cache, ClusterNamespace: l.ns, Secrets: &Secrets{Cache: c.Cache, Live: interceptor.NewClient(live, interceptor.Funcs{
+			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+				asked.Add(1)
+				return apierrors.NewNotFound(corev1.Resource("secrets"), key.Name)
+			},
+		})}}
+	})
+	l.ca()
+	before := testenv.Writes(t)
+	l.certificate("web", nil)
+	_, leaf := l.ready("web", 1)
+	l.tidy("web-1")
+	if asked.Load() != 1 {
+		t.Errorf("the CA was asked for %d times with the key in memory, want once", asked.Load())
+	}
+	secret := must(get(l, "web", &corev1.Secret{}))
+	if key := must(pki.ParseKey(secret.Data["tls.key"])); !leaf.PublicKey.(*ecdsa.PublicKey).Equal(key.Public()) {
+		t.Error("the certificate is another key's")
+	}
+	l.event("Certificate/web Warning Waiting Secret " + l.ns + "/ca does not exist")
+	want := map[string]int{
+		"create certificaterequests": 2, "delete certificaterequests": 1, "create secrets": 1, "update certificates/status": 2,
+		"update certificaterequests/status": 1, "apply secrets": 1, "delete secrets": 1,
+	}
+	if diff := cmp.Diff(want, since(t, before)); diff != "" {
+		t.Errorf("writes: -want +got\n%s", diff)
+	}
 }

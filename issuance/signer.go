@@ -38,6 +38,11 @@ func (g *Signer) Sign(ctx context.Context, namespace string, spec *cmapi.Certifi
 	if err != nil {
 		return issuer.Signed{}, err
 	}
+	return sign(ctx, found, namespace, spec, keySecret, key, now)
+}
+
+// sign has an issuer sign a request once its CSR has been verified.
+func sign(ctx context.Context, found issuer.Issuer, namespace string, spec *cmapi.CertificateRequestSpec, keySecret string, key crypto.Signer, now time.Time) (issuer.Signed, error) {
 	csr, err := pki.ParseRequest(spec.Request)
 	if err != nil {
 		return issuer.Signed{}, &issuer.Problem{Reason: "RequestParsingError", Message: "spec.request: " + err.Error()}
