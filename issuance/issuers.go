@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -19,6 +20,7 @@ import (
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 
 	"github.com/trustglass/trustglass/issuance/issuer"
+	"github.com/trustglass/trustglass/issuance/validation"
 )
 
 // +kubebuilder:rbac:groups=cert-manager.io,resources=issuers;clusterissuers,verbs=get;list;watch
@@ -103,6 +105,10 @@ func (r *Issuers) check(ctx context.Context, spec *cmapi.IssuerSpec, namespace s
 	}
 	if err != nil {
 		return issuer.Health{}, err
+	}
+	// Admission may have been passed by: a spec that says two things is not to be read as one of them.
+	if errs, _ := validation.Issuer(spec, field.NewPath("spec")); len(errs) > 0 {
+		return issuer.Health{Reason: reasonInvalidSpec, Message: errs.ToAggregate().Error()}, nil
 	}
 	return found.Check(ctx, r.Now())
 }

@@ -163,6 +163,10 @@ func TestBadInput(t *testing.T) {
 	}
 	l.issuer("typeless", cmapi.IssuerConfig{})
 	l.issuerReady("typeless", cmmeta.ConditionFalse, "IssuerTypeMissing")
+	l.issuer("two-in-one", cmapi.IssuerConfig{SelfSigned: &cmapi.SelfSignedIssuer{}, CA: &cmapi.CAIssuer{SecretName: "ca"}})
+	if c := l.issuerReady("two-in-one", cmmeta.ConditionFalse, "InvalidSpec"); !strings.Contains(c.Message, "spec.selfSigned: Forbidden") {
+		t.Errorf("message %q", c.Message)
+	}
 	l.issuer("acme", cmapi.IssuerConfig{Vault: &cmapi.VaultIssuer{Server: "https://v", Path: "p"}})
 	l.issuerReady("acme", cmmeta.ConditionFalse, "IssuerTypeNotSupported")
 

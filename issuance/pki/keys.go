@@ -20,6 +20,12 @@ import (
 // cert-manager's limit.
 const MaxKeyBytes = 13_000
 
+// Sizes of RSA keys that are made, and, at the upper end, accepted of those who ask for a signature.
+const (
+	minRSABits = 2048
+	maxRSABits = 8192
+)
+
 // ErrNoKey is returned for data that holds no private key in PEM.
 var ErrNoKey = errors.New("no private key in PEM form found")
 
@@ -54,8 +60,8 @@ func KeySpecOf(k *cmapi.CertificatePrivateKey) KeySpec {
 func (k KeySpec) Validate() error {
 	switch k.Algorithm {
 	case cmapi.RSAKeyAlgorithm:
-		if k.Size < 2048 || k.Size > 8192 {
-			return fmt.Errorf("an RSA key has 2048 to 8192 bits, not %d", k.Size)
+		if k.Size < minRSABits || k.Size > maxRSABits {
+			return fmt.Errorf("an RSA key has %d to %d bits, not %d", minRSABits, maxRSABits, k.Size)
 		}
 	case cmapi.ECDSAKeyAlgorithm:
 		if _, err := curve(k.Size); err != nil {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
@@ -46,8 +47,17 @@ var profiles = map[cmapi.PKCS12Profile]*pkcs12.Encoder{
 	cmapi.Modern2026PKCS12Profile: pkcs12.Modern2026,
 }
 
-// KnownPKCS12Profile tells whether a profile is one that keystores can be made with.
-func KnownPKCS12Profile(p cmapi.PKCS12Profile) bool { return profiles[p] != nil }
+// PKCS12Profiles lists the names of the profiles that keystores can be made with, sorted. No name stands for LegacyRC2.
+func PKCS12Profiles() []string {
+	var out []string
+	for name := range profiles {
+		if name != "" {
+			out = append(out, string(name))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
 
 // keystoreParts are a key pair taken apart.
 type keystoreParts struct {

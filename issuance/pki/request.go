@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -179,6 +180,10 @@ func ParseRequest(text []byte) (*x509.CertificateRequest, error) {
 	csr, err := decodeRequest(text)
 	if err != nil {
 		return nil, err
+	}
+	// Who asks chooses the key, and a signature of a huge one takes seconds to verify.
+	if key, ok := csr.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxRSABits {
+		return nil, fmt.Errorf("the request's RSA key has %d bits, more than the %d allowed", key.N.BitLen(), maxRSABits)
 	}
 	if err := csr.CheckSignature(); err != nil {
 		return nil, fmt.Errorf("the request's signature does not fit its key: %w", err)

@@ -2,9 +2,12 @@ package pki
 
 import (
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
+	"math/big"
 	"net/url"
 	"strings"
 	"testing"
@@ -137,6 +140,25 @@ func TestNewRequestRefuses(t *testing.T) {
 	}
 }
 
+// withKeyOf returns a request with an RSA key of so many bits, which nobody has made: its signature is worth nothing.
+func withKeyOf(bits uint) []byte {
+	n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+	key := must(x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 65537}))
+	sha256WithRSA := pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}, Parameters: asn1.NullRawValue}
+	type info struct {
+		Version    int
+		Subject    pkix.RDNSequence
+		Key        asn1.RawValue
+		Attributes []asn1.RawValue `asn1:"tag:0,set"`
+	}
+	der := must(asn1.Marshal(struct {
+		Info      info
+		Algorithm pkix.AlgorithmIdentifier
+		Signature asn1.BitString
+	}{info{Key: asn1.RawValue{FullBytes: key}}, sha256WithRSA, asn1.BitString{Bytes: make([]byte, bits/8), BitLength: int(bits)}}))
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+}
+
 func TestParseRequestRefuses(t *testing.T) {
 	key := newKey(t, p256)
 	good := must(NewRequest(&cmapi.CertificateSpec{CommonName: "a"}, key))
@@ -148,6 +170,8 @@ func TestParseRequestRefuses(t *testing.T) {
 		text   []byte
 		want   string
 	}{
+		{"an RSA key of 16384 bits", withKeyOf(16384), "the request's RSA key has 16384 bits, more than the 8192 allowed"},
+		{"one of 8192 bits", withKeyOf(8192), "the request's signature does not fit its key"},
 		{"nothing", nil, "no PEM block of type CERTIFICATE REQUEST found"},
 		{"another block", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes}), "no PEM block of type CERTIFICATE REQUEST found"},
 		{"garbage within", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: []byte("x")}), "parsing the certificate request: "},

@@ -167,6 +167,10 @@ func (f *findings) renewal(r *cmapi.CertificateRenewal) {
 			string(cmapi.CertificateRenewalPolicyRenewBefore), string(cmapi.CertificateRenewalPolicyDisabled),
 		}, "renewal", "policy")
 	}
+	if n := len(r.Windows); n > pki.MaxWindows {
+		f.invalid(fmt.Sprintf("%d windows", n), fmt.Sprintf("must be at most %d", pki.MaxWindows), "renewal", "windows")
+		return
+	}
 	for i := range r.Windows {
 		f.window(&r.Windows[i], i)
 	}
@@ -244,13 +248,8 @@ func (f *findings) keystores(k *cmapi.CertificateKeystores) {
 	}
 	if k.PKCS12 != nil {
 		f.password(k.PKCS12.Create, k.PKCS12.Password, &k.PKCS12.PasswordSecretRef, "keystores", "pkcs12")
-		switch k.PKCS12.Profile {
-		case "", cmapi.LegacyRC2PKCS12Profile, cmapi.LegacyDESPKCS12Profile, cmapi.Modern2023PKCS12Profile, cmapi.Modern2026PKCS12Profile:
-		default:
-			f.unsupported(string(k.PKCS12.Profile), []string{
-				string(cmapi.LegacyRC2PKCS12Profile), string(cmapi.LegacyDESPKCS12Profile),
-				string(cmapi.Modern2023PKCS12Profile), string(cmapi.Modern2026PKCS12Profile),
-			}, "keystores", "pkcs12", "profile")
+		if known := pki.PKCS12Profiles(); k.PKCS12.Profile != "" && !slices.Contains(known, string(k.PKCS12.Profile)) {
+			f.unsupported(string(k.PKCS12.Profile), known, "keystores", "pkcs12", "profile")
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package validation
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,12 @@ func TestCertificate(t *testing.T) {
 		{"renewal without policy", func(s *spec) { s.Renewal = renewal("") }, `spec.renewal.policy: Unsupported value: "": supported values: "RenewBefore", "Disabled"`},
 		{"a window", func(s *spec) { s.Renewal = renewal(renew, window("0 2 * * 6", "Europe/Berlin", during(4*time.Hour))) }, ""},
 		{"a window where nothing is renewed", func(s *spec) { s.Renewal = renewal(disabled, window("0 2 * * 6", "", during(time.Hour))) }, "spec.renewal.windows: Forbidden: no windows"},
+		{"as many windows as there may be", func(s *spec) {
+			s.Renewal = renewal(renew, slices.Repeat([]cmapi.CertificateRenewalWindows{window("0 2 * * 6", "", during(time.Hour))}, 64)...)
+		}, ""},
+		{"more windows", func(s *spec) {
+			s.Renewal = renewal(renew, slices.Repeat([]cmapi.CertificateRenewalWindows{window("0 2 * * 6", "", during(time.Hour))}, 65)...)
+		}, `spec.renewal.windows: Invalid value: "65 windows": must be at most 64`},
 		{"a window without length", func(s *spec) { s.Renewal = renewal(renew, window("0 2 * * 6", "", nil)) }, "spec.renewal.windows[0].windowDuration: Required value"},
 		{"a window of no length", func(s *spec) { s.Renewal = renewal(renew, window("0 2 * * 6", "", during(0))) }, `spec.renewal.windows[0].windowDuration: Invalid value: "0s": must be more than 0`},
 		{"a window in no zone", func(s *spec) { s.Renewal = renewal(renew, window("0 2 * * 6", "Europe/Atlantis", during(time.Hour))) }, `spec.renewal.windows[0].timezone: Invalid value: "Europe/Atlantis": must be a time zone`},
