@@ -163,7 +163,7 @@ type metadata struct{ Labels, Annotations map[string]string }
 func desiredMetadata(cert *cmapi.Certificate, secret *SecretView) metadata {
 	m := metadata{Labels: map[string]string{}, Annotations: map[string]string{annCertificate: cert.Name}}
 	for _, key := range []string{annIssuerName, annIssuerKind, annIssuerGroup} {
-		if v, ok := secret.Annotations[key]; ok {
+		if v, ok := secret.Annotations.lookup(key); ok {
 			m.Annotations[key] = v
 		}
 	}

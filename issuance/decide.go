@@ -225,7 +225,7 @@ func filled(s State) bool {
 		return true
 	}
 	isNew := !keepsKey(s) && (s.Current == nil || s.Current.CSR.Key != s.Next.CSR.Key)
-	return isNew && s.Secret.Annotations[annCertificate] == s.Cert.Name
+	return isNew && s.Secret.Annotations.get(annCertificate) == s.Cert.Name
 }
 
 // issuing returns the Issuing condition and whether an issuance is to go on because of it.
@@ -295,9 +295,9 @@ func nextRenewal(s State) time.Time {
 func repair(s State) string {
 	want := desiredMetadata(s.Cert, s.Secret)
 	switch {
-	case s.Secret.Labels[labelManaged] != "true" || !s.Secret.DerivedCurrent:
+	case s.Secret.Labels.get(labelManaged) != "true" || !s.Secret.DerivedCurrent:
 		return "SecretManagedMetadataMismatch"
-	case !contains(s.Secret.Labels, want.Labels) || !contains(s.Secret.Annotations, want.Annotations) || !sameKeys(s.Secret.Managed, want):
+	case !s.Secret.Labels.holds(want.Labels) || !s.Secret.Annotations.holds(want.Annotations) || !sameKeys(s.Secret.Managed, want):
 		return "SecretTemplateMismatch"
 	case !formatsFit(&s.Cert.Spec, s.Secret.Digest):
 		return "AdditionalOutputFormatsMismatch"
@@ -315,7 +315,7 @@ func keystoresFit(s State) bool {
 	if s.Secret.Digest.Keystores != pki.WantedKeystores(&s.Cert.Spec, s.Secret.Digest.HasCA) {
 		return false
 	}
-	made := s.Secret.Annotations[annKeystores]
+	made := s.Secret.Annotations.get(annKeystores)
 	return made == s.Keystores.Digest || made == ""
 }
 
@@ -400,7 +400,7 @@ func temporary(s State) (string, string) {
 
 func otherIssuer(s State) (string, string) {
 	a := s.Secret.Annotations
-	was := cmmeta.IssuerReference{Name: a[annIssuerName], Kind: a[annIssuerKind], Group: a[annIssuerGroup]}
+	was := cmmeta.IssuerReference{Name: a.get(annIssuerName), Kind: a.get(annIssuerKind), Group: a.get(annIssuerGroup)}
 	if was.Name == "" && was.Kind == "" && was.Group == "" { // put there by hand: fits what is the default
 		was.Name = s.Cert.Spec.IssuerRef.Name
 	}
@@ -412,7 +412,7 @@ func otherIssuer(s State) (string, string) {
 }
 
 func otherCertificate(s State) (string, string) {
-	name, ok := s.Secret.Annotations[annCertificate]
+	name, ok := s.Secret.Annotations.lookup(annCertificate)
 	if !ok || name == s.Cert.Name {
 		return "", ""
 	}

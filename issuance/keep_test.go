@@ -91,7 +91,7 @@ func TestOwnerAmong(t *testing.T) {
 		return cmapi.Certificate{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(start.Add(-age))}}
 	}
 	issuedFor := func(name string) *SecretView {
-		return &SecretView{Annotations: map[string]string{annCertificate: name}}
+		return &SecretView{Annotations: pairs{{annCertificate, name}}}
 	}
 	for _, tc := range []struct {
 		reason   string

@@ -3,6 +3,8 @@ package issuance
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,7 +17,8 @@ import (
 	"github.com/trustglass/trustglass/issuance/pki"
 )
 
-// Indexes of the cache.
+// Indexes of the cache. Those by secretName and owner hold buckets: nearly every object has a value of its own there, and an entry
+// for each would take more memory than looking through the few objects of a bucket takes time.
 const (
 	indexSecretName = "spec.secretName"
 	indexOwner      = "metadata.controller"
@@ -34,9 +37,14 @@ func IndexFields(ctx context.Context, f client.FieldIndexer) error {
 		field string
 		of    client.IndexerFunc
 	}{
-		{&cmapi.Certificate{}, indexSecretName, func(o client.Object) []string { return []string{o.(*cmapi.Certificate).Spec.SecretName} }},
+		{&cmapi.Certificate{}, indexSecretName, func(o client.Object) []string { return []string{bucket(o.(*cmapi.Certificate).Spec.SecretName)} }},
 		{&cmapi.Certificate{}, indexPassword, func(o client.Object) []string { return passwordSecrets(&o.(*cmapi.Certificate).Spec) }},
-		{&cmapi.CertificateRequest{}, indexOwner, func(o client.Object) []string { return nonEmpty(string(controllerOf(o, cmapi.CertificateKind))) }},
+		{&cmapi.CertificateRequest{}, indexOwner, func(o client.Object) []string {
+			if owner := controllerOf(o, cmapi.CertificateKind); owner != "" {
+				return []string{bucket(string(owner))}
+			}
+			return nil
+		}},
 		{&cmapi.CertificateRequest{}, indexIssuer, func(o client.Object) []string {
 			r := o.(*cmapi.CertificateRequest)
 			return unsettled(r, issuerKey(r.Spec.IssuerRef, r.Namespace))
@@ -70,6 +78,13 @@ func unsettled(r *cmapi.CertificateRequest, value string) []string {
 		return nil
 	}
 	return nonEmpty(value)
+}
+
+// bucket returns one of 256 values for a string.
+func bucket(s string) string {
+	h := fnv.New32a()
+	h.Write([]byte(s))
+	return fmt.Sprintf("%02x", byte(h.Sum32()))
 }
 
 func nonEmpty(s string) []string {
@@ -148,13 +163,16 @@ func (r *Certificates) ownsSecret(cert *cmapi.Certificate) bool {
 // observeRequests finds the Certificate's own requests: the current one, the next one, and all of them.
 func (r *Certificates) observeRequests(ctx context.Context, s *observed) ([]*Request, error) {
 	var list cmapi.CertificateRequestList
-	err := r.Cache.List(ctx, &list, client.InNamespace(s.Cert.Namespace), client.MatchingFields{indexOwner: string(s.Cert.UID)}, client.UnsafeDisableDeepCopy)
+	err := r.Cache.List(ctx, &list, client.InNamespace(s.Cert.Namespace), client.MatchingFields{indexOwner: bucket(string(s.Cert.UID))}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, fmt.Errorf("listing CertificateRequests: %w", err)
 	}
 	next := cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{Namespace: s.Cert.Namespace, Name: requestName(s.Cert.Name, nextRevision(s.Cert))}}
 	var history []*Request
 	for i := range list.Items {
+		if controllerOf(&list.Items[i], cmapi.CertificateKind) != s.Cert.UID {
+			continue
+		}
 		req := &Request{CertificateRequest: &list.Items[i]}
 		history = append(history, req)
 		switch revisionOf(req.CertificateRequest) {
@@ -198,11 +216,11 @@ func (r *Certificates) completeRequest(ctx context.Context, req *Request) error 
 // certificatesFor lists the Certificates that name a Secret.
 func certificatesFor(ctx context.Context, cache client.Reader, namespace, secretName string) ([]cmapi.Certificate, error) {
 	var list cmapi.CertificateList
-	err := cache.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexSecretName: secretName}, client.UnsafeDisableDeepCopy)
+	err := cache.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexSecretName: bucket(secretName)}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, fmt.Errorf("listing Certificates with secretName %s: %w", secretName, err)
 	}
-	return list.Items, nil
+	return slices.DeleteFunc(list.Items, func(c cmapi.Certificate) bool { return c.Spec.SecretName != secretName }), nil
 }
 
 // otherOwner returns the Certificate to which the Secret belongs, if that is not cert.
@@ -223,7 +241,7 @@ func ownerAmong(siblings []cmapi.Certificate, secret *SecretView) string {
 	oldest := &siblings[0]
 	for i := range siblings {
 		c := &siblings[i]
-		if secret != nil && secret.Annotations[annCertificate] == c.Name {
+		if secret != nil && secret.Annotations.get(annCertificate) == c.Name {
 			return c.Name
 		}
 		if c.CreationTimestamp.Before(&oldest.CreationTimestamp) || c.CreationTimestamp.Equal(&oldest.CreationTimestamp) && c.Name < oldest.Name {
@@ -259,7 +277,7 @@ func (r *Certificates) observeNextKey(ctx context.Context, s *observed) error {
 		}
 		k := nextKeyOf(name, view)
 		switch {
-		case view.Labels[labelNextKey] != "true" || !ownedBy(view.OwnerReferences, s.Cert): // the status names somebody else's Secret
+		case view.Labels.get(labelNextKey) != "true" || !ownedBy(view.OwnerReferences, s.Cert): // the status names somebody else's Secret
 		case s.NextKey == nil && k.Digest.KeySpec == pki.KeySpecOf(s.Cert.Spec.PrivateKey) && (len(names) == 1 || s.recorded(name)):
 			s.NextKey = k
 		default:

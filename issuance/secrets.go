@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unique"
 
 	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
@@ -31,9 +30,10 @@ import (
 type Secrets struct {
 	Live, Cache client.Reader
 
-	prefill sync.Once
 	flight  singleflight.Group
+	listing semaphore
 	mu      sync.Mutex
+	filled  map[string]*sync.Once               // by namespace; guarded by mu
 	seen    map[types.NamespacedName]SecretView // guarded by mu
 	entries map[entryID]entryHash               // guarded by mu
 }
@@ -43,8 +43,8 @@ type SecretView struct {
 	UID             types.UID
 	ResourceVersion string
 	Type            corev1.SecretType // empty when only metadata was needed
-	Labels          map[string]string
-	Annotations     map[string]string
+	Labels          pairs
+	Annotations     pairs // without those that describe the leaf; see DerivedCurrent
 	OwnerReferences []metav1.OwnerReference
 	// Managed are the labels and annotations that our field manager owns, those derived from the leaf apart; see managedKeys.
 	Managed fieldSet
@@ -60,7 +60,7 @@ type SecretView struct {
 // View returns a Secret as it is in the cache, or as we have read or written it since, whichever is newer; nil when there
 // is none. The payload is read only when the digest of this resourceVersion is not known.
 func (s *Secrets) View(ctx context.Context, key types.NamespacedName) (*SecretView, error) {
-	s.prefill.Do(func() { s.list(ctx) })
+	s.fill(ctx, key.Namespace)
 	meta := newSecretMetadata()
 	err := s.Cache.Get(ctx, key, meta)
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -107,35 +107,22 @@ func (s *Secrets) Payload(ctx context.Context, key types.NamespacedName) (map[st
 // Remember keeps the digest of a Secret that was just read or written.
 func (s *Secrets) Remember(secret *corev1.Secret) *SecretView {
 	view := SecretView{
-		UID: secret.UID, ResourceVersion: secret.ResourceVersion, Type: secret.Type,
-		Labels: secret.Labels, Annotations: secret.Annotations, OwnerReferences: secret.OwnerReferences,
+		UID: secret.UID, ResourceVersion: secret.ResourceVersion, Type: shared(secret.Type),
+		Labels: newPairs(secret.Labels), Annotations: newPairs(secret.Annotations), OwnerReferences: secret.OwnerReferences,
 		Managed: managedKeys(secret.ManagedFields), OtherWriter: otherWriter(secret.ManagedFields),
 		Digest: pki.NewDigest(secret.Data),
 	}
 	if secret.Annotations[annKeystores] != "" {
 		view.KeystoreKey = keystoreKey(secret.Data[corev1.TLSPrivateKeyKey])
 	}
-	view.DerivedCurrent = contains(secret.Annotations, pki.LeafAnnotations(secret.Data["tls.crt"]))
+	view.DerivedCurrent = holds(secret.Annotations, pki.LeafAnnotations(secret.Data["tls.crt"]))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.seen == nil {
 		s.seen = map[types.NamespacedName]SecretView{}
 	}
-	view.Labels, view.Annotations = interned(view.Labels), interned(view.Annotations)
-	s.seen[client.ObjectKeyFromObject(secret)] = view
+	s.seen[keyOf(shared(secret.Namespace), secret.Name)] = view
 	return &view
-}
-
-// interned returns a map without the annotations that describe the leaf, whose strings it shares with its like: thousands of
-// Secrets have the same few.
-func interned(m map[string]string) map[string]string {
-	out := make(map[string]string, len(m))
-	for k, v := range m {
-		if !pki.IsLeafAnnotation(k) {
-			out[unique.Make(k).Value()] = unique.Make(v).Value()
-		}
-	}
-	return out
 }
 
 // EntryHash returns the SHA-256 of one entry of a Secret, that of nothing if there is none. The Secret is read when its version is
@@ -219,13 +206,47 @@ func (s *Secrets) recall(key types.NamespacedName) (SecretView, bool) {
 	return v, ok
 }
 
-// pageSize bounds how much of the issued Secrets is in memory at once while their digests are made: about 2 MiB.
-const pageSize = 250
+const (
+	// pageSize bounds, with maxListing, how much of the issued Secrets is in memory at once while their digests are made: some 4 MiB.
+	pageSize = 250
+	// maxListing is how many namespaces are listed at a time: while we make the digests of one, the API server reads another.
+	maxListing = 2
+)
 
-// list makes the digests of all issued Secrets page by page: one read of many at a start instead of many reads of one. What
-// it can't read, View reads one by one.
-func (s *Secrets) list(ctx context.Context) {
-	opts := client.ListOptions{Limit: pageSize}
+// semaphore lets maxListing in at a time. The zero value is ready.
+type semaphore struct {
+	once  sync.Once
+	slots chan struct{}
+}
+
+func (s *semaphore) acquire() (release func()) {
+	s.once.Do(func() { s.slots = make(chan struct{}, maxListing) })
+	s.slots <- struct{}{}
+	return func() { <-s.slots }
+}
+
+// fill makes, once, the digests of a namespace's issued Secrets: one read of many at a start instead of many reads of one, and none
+// of the namespaces that have no Certificate.
+func (s *Secrets) fill(ctx context.Context, namespace string) {
+	s.mu.Lock()
+	once, ok := s.filled[namespace]
+	if !ok {
+		if s.filled == nil {
+			s.filled = map[string]*sync.Once{}
+		}
+		once = &sync.Once{}
+		s.filled[namespace] = once
+	}
+	s.mu.Unlock()
+	once.Do(func() {
+		defer s.listing.acquire()()
+		s.list(ctx, namespace)
+	})
+}
+
+// list makes the digests of a namespace's issued Secrets page by page. What it can't read, View reads one by one.
+func (s *Secrets) list(ctx context.Context, namespace string) {
+	opts := client.ListOptions{Namespace: namespace, Limit: pageSize}
 	client.MatchingLabels{labelManaged: "true"}.ApplyToList(&opts)
 	for {
 		page := &corev1.SecretList{}
@@ -301,21 +322,11 @@ func otherWriter(entries []metav1.ManagedFieldsEntry) string {
 		}
 		for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
 			if _, owns := fields.Data["f:"+key]; owns {
-				return unique.Make(e.Manager).Value()
+				return shared(e.Manager)
 			}
 		}
 	}
 	return ""
-}
-
-// contains tells whether have holds all of want.
-func contains(have, want map[string]string) bool {
-	for k, v := range want {
-		if got, ok := have[k]; !ok || got != v {
-			return false
-		}
-	}
-	return true
 }
 
 // fieldsOf returns the managed fields of an applied metadata, as managedKeys reads them.

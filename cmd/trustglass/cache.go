@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"unique"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -29,13 +30,16 @@ func trim(trustNamespace string) func(any) (any, error) {
 				acc.SetManagedFields(nil)
 				delete(acc.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
 			}
-			if r, ok := obj.(*cmapi.CertificateRequest); ok {
-				issuance.TrimRequest(r)
+			switch o := obj.(type) {
+			case *cmapi.Certificate:
+				issuance.TrimCertificate(o)
+			case *cmapi.CertificateRequest:
+				issuance.TrimRequest(o)
+			case *certificatesv1.CertificateSigningRequest:
+				signingrequest.Trim(o)
+			default:
+				source.Trim(obj)
 			}
-			if r, ok := obj.(*certificatesv1.CertificateSigningRequest); ok {
-				signingrequest.Trim(r)
-			}
-			source.Trim(obj)
 			return obj, nil // what is no object, a tombstone, stays what it is
 		}
 		delete(m.Annotations, corev1.LastAppliedConfigAnnotation)
@@ -60,7 +64,7 @@ func trim(trustNamespace string) func(any) (any, error) {
 			m.GenerateName = ""
 		}
 		// A substring of a decoded message would hold the whole message in memory.
-		m.Name, m.Namespace = strings.Clone(m.Name), strings.Clone(m.Namespace)
+		m.Name, m.Namespace = strings.Clone(m.Name), unique.Make(m.Namespace).Value()
 		return m, nil
 	}
 }
