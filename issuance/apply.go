@@ -159,10 +159,10 @@ type material struct {
 type metadata struct{ Labels, Annotations map[string]string }
 
 // desiredMetadata returns the labels and annotations of a Certificate's Secret, those that describe the leaf apart. Which issuer
-// issued it is taken from the Secret itself.
+// issued it, and which wish for a renewal was the last to be served, is taken from the Secret itself.
 func desiredMetadata(cert *cmapi.Certificate, secret *SecretView) metadata {
 	m := metadata{Labels: map[string]string{}, Annotations: map[string]string{annCertificate: cert.Name}}
-	for _, key := range []string{annIssuerName, annIssuerKind, annIssuerGroup} {
+	for _, key := range []string{annIssuerName, annIssuerKind, annIssuerGroup, annRenew} {
 		if v, ok := secret.Annotations.lookup(key); ok {
 			m.Annotations[key] = v
 		}
@@ -177,6 +177,9 @@ func issuedMetadata(cert *cmapi.Certificate, issuer cmmeta.IssuerReference) meta
 		Annotations: map[string]string{
 			annCertificate: cert.Name, annIssuerName: issuer.Name, annIssuerKind: issuer.Kind, annIssuerGroup: issuer.Group,
 		},
+	}
+	if v := cert.Annotations[annRenew]; v != "" {
+		m.Annotations[annRenew] = v
 	}
 	m.addTemplate(cert.Spec.SecretTemplate)
 	return m

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
@@ -48,15 +49,15 @@ func (r *Certificates) carryOut(ctx context.Context, s State, d Decision, discar
 		}
 		return d.Until, r.report(ctx, s, d)
 	case Pause:
-		return d.Until, r.report(ctx, s, d)
+		return sooner(d.Until, expiry(s)), r.report(ctx, s, d)
 	case Halt:
-		return d.Until, r.report(ctx, s, d)
+		return sooner(d.Until, expiry(s)), r.report(ctx, s, d)
 	case Wait:
 		var err error
 		if s.Secret, err = r.standIn(ctx, s); err != nil {
 			return time.Time{}, err
 		}
-		return time.Time{}, r.report(ctx, s, d)
+		return expiry(s), r.report(ctx, s, d)
 	case Yield:
 		return s.Now.Add(yieldRecheck), r.report(ctx, s, d)
 	default:
@@ -100,12 +101,36 @@ func (r *Certificates) report(ctx context.Context, s State, d Decision) error {
 	case Fail:
 		r.warn(s.Cert, d.Reason, "The certificate request has failed to complete and will be retried: "+d.Message)
 	case Wait:
-		if _, waiting, ok := strings.Cut(d.Message, "; waiting: "); ok {
+		if _, waiting, ok := strings.Cut(d.Message, waitingMark); ok {
 			r.warn(s.Cert, "Waiting", waiting)
 		}
 	}
 	return nil
 }
+
+// tellObstacle says in the status, and in an Event, what an issuance does not get past. It is called when the same has failed before:
+// what a moment later goes through is no news. That it can't be written is none either: the cause is reported by the caller.
+func (r *Certificates) tellObstacle(ctx context.Context, s State, d Decision, cause error) {
+	var wait Wait
+	switch d := d.(type) {
+	case Issue:
+		wait = Wait(d)
+	case Complete, Adopt:
+		wait.Reason, wait.Message = whyIssuing(s)
+	case Keep:
+		r.warn(s.Cert, "SecretWriteFailed", cause.Error())
+		return
+	default:
+		return
+	}
+	wait.Message += waitingMark + cause.Error()
+	if err := r.report(ctx, s, wait); err != nil {
+		log.FromContext(ctx).V(1).Info("the status does not say what an issuance waits for", "because", err.Error())
+	}
+}
+
+// waitingMark comes between what an issuance is for and what it waits for.
+const waitingMark = "; waiting: "
 
 func (r *Certificates) warn(cert *cmapi.Certificate, reason, message string) {
 	r.Events.Event(cert, corev1.EventTypeWarning, reason, message)
@@ -163,7 +188,7 @@ func (r *Certificates) nextKey(ctx context.Context, s State) (_ crypto.Signer, r
 		r.warn(s.Cert, "DecodeFailed", "The private key in Secret "+s.Cert.Spec.SecretName+" can't be decoded, a new one takes its place: "+s.Secret.Digest.Detail)
 	}
 	if keepsKey(s) {
-		data, err := r.Secrets.Payload(ctx, secretOf(s.Cert))
+		data, err := r.Secrets.payloadAt(ctx, secretOf(s.Cert), s.Secret.ResourceVersion)
 		if err != nil {
 			return nil, false, err
 		}
@@ -286,11 +311,12 @@ func (r *Certificates) persist(ctx context.Context, s State, d Issue, key crypto
 		return time.Time{}, err
 	}
 	if s.NextKey, err = r.writer.createNextKey(ctx, s.Cert, keyPEM); err != nil {
+		r.warn(s.Cert, "SecretWriteFailed", err.Error())
 		return time.Time{}, err
 	}
 	message := d.Message
 	if waiting != "" {
-		message += "; waiting: " + waiting
+		message += waitingMark + waiting
 	}
 	if condition(s.Cert, cmapi.CertificateConditionIssuing) == nil {
 		r.tell(s.Cert, "Issuing", "%s", d.Message)
@@ -323,7 +349,7 @@ func (r *Certificates) request(ctx context.Context, s State, d Issue) (time.Time
 		return time.Time{}, err
 	}
 	r.tell(cert, "Requested", "Created new CertificateRequest resource %q", req.Name)
-	if _, waiting, ok := strings.Cut(d.Message, "; waiting: "); ok {
+	if _, waiting, ok := strings.Cut(d.Message, waitingMark); ok {
 		r.warn(cert, "Waiting", waiting)
 	}
 	return time.Time{}, nil
@@ -331,6 +357,9 @@ func (r *Certificates) request(ctx context.Context, s State, d Issue) (time.Time
 
 func (r *Certificates) createRequest(ctx context.Context, cert *cmapi.Certificate, csr []byte, keySecret string, hold bool) (*cmapi.CertificateRequest, error) {
 	req, err := r.writer.createRequest(ctx, cert, csr, keySecret, r.copies, hold)
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		r.warn(cert, "RequestFailed", err.Error())
+	}
 	if !apierrors.IsAlreadyExists(err) {
 		return req, err
 	}
@@ -426,14 +455,17 @@ func (r *Certificates) standIn(ctx context.Context, s State) (*SecretView, error
 	return seen, nil
 }
 
-// repair applies the Secret's labels, annotations and formats again, from the key pair that it holds.
+// repair applies the Secret's labels, annotations and formats again, from the key pair that it holds. Keystores that fit stay as they
+// are: no two that are made alike are equal, and a repair that changes something each time would never come to an end.
 func (r *Certificates) repair(ctx context.Context, s *State) error {
-	data, err := r.Secrets.Payload(ctx, secretOf(s.Cert))
+	data, err := r.Secrets.payloadAt(ctx, secretOf(s.Cert), s.Secret.ResourceVersion)
 	if err != nil {
 		return err
 	}
 	m := material{key: data[corev1.TLSPrivateKeyKey], chain: data[corev1.TLSCertKey], ca: data[cmmeta.TLSCAKey]}
-	if err := r.addKeystores(ctx, s.Cert, &m, s.Now); err != nil {
+	if s.Keystores.Problem != "" || keystoresFit(*s) {
+		m.keystores, m.keystoreDigest = pki.Keystores(data), s.Secret.Annotations.get(annKeystores)
+	} else if err := r.addKeystores(ctx, s.Cert, &m, s.Now); err != nil {
 		return err
 	}
 	seen, err := r.writer.applySecret(ctx, s.Cert, s.Secret, desiredMetadata(s.Cert, s.Secret), m, s.OwnSecret)

@@ -172,7 +172,7 @@ func followRequest(s State) Decision {
 		return Adopt{}
 	}
 	if outcome == outcomeFailed {
-		if failureRecorded(s.Cert, &s.Next.Status) {
+		if failureRecorded(s.Cert) {
 			return nil
 		}
 		return Fail{Reason: reason, Message: message}
@@ -181,14 +181,18 @@ func followRequest(s State) Decision {
 		return nil // its key was only in memory, of a process that is gone
 	}
 	if outcome == outcomeIssued {
-		if problem := unusable(s); problem != "" {
-			return Fail{Reason: reasonInvalidCertificate, Message: problem}
+		problem := unusable(s)
+		switch {
+		case problem == "":
+			return Complete{}
+		case failureRecorded(s.Cert):
+			return nil
 		}
-		return Complete{}
+		return Fail{Reason: reasonInvalidCertificate, Message: problem}
 	}
 	why, text := whyIssuing(s)
 	if message != "" {
-		text += "; waiting: " + message
+		text += waitingMark + message
 	} else if c, on := issuing(s.Cert); on { // nobody has looked at the request yet: what we waited for when making it still holds
 		text = c.Message
 	}
@@ -237,21 +241,19 @@ func issuing(cert *cmapi.Certificate) (cmapi.CertificateCondition, bool) {
 	return *c, c.Status == cmmeta.ConditionTrue
 }
 
-// failureRecorded tells whether a request's failure has been written to the status: Issuing is then False, not absent, or
-// somebody has asked for another attempt since.
-func failureRecorded(cert *cmapi.Certificate, failed *cmapi.CertificateRequestStatus) bool {
+// failureRecorded tells whether the failure of the next request, or that what it brought is of no use, has been written to the status:
+// Issuing is then False, or True again without the key that an issuance under way has, because somebody asked for another attempt.
+// No times are compared, since they come from different clocks. After a crash at a second failure in a row this says yes too early,
+// which costs one attempt more.
+func failureRecorded(cert *cmapi.Certificate) bool {
 	c := condition(cert, cmapi.CertificateConditionIssuing)
-	if c == nil || c.Status == cmmeta.ConditionFalse {
-		return c != nil
-	}
-	at := failedAt(failed)
-	return at != nil && c.LastTransitionTime != nil && at.Before(c.LastTransitionTime)
+	return c != nil && (c.Status == cmmeta.ConditionFalse || cert.Status.NextPrivateKeySecretName == nil)
 }
 
 // whyIssuing returns the reason of an issuance under way.
 func whyIssuing(s State) (reason, message string) {
 	if c, on := issuing(s.Cert); on {
-		message, _, _ = strings.Cut(c.Message, "; waiting: ")
+		message, _, _ = strings.Cut(c.Message, waitingMark)
 		return c.Reason, message
 	}
 	if reason, message = trigger(s); reason != "" {
@@ -289,6 +291,22 @@ func nextRenewal(s State) time.Time {
 		}
 	}
 	return at
+}
+
+// expiry returns when a Certificate that waits has to say that what it has is expired; zero if it has nothing, or says so already.
+func expiry(s State) time.Time {
+	if s.Secret == nil || s.Secret.Digest.Flaw != pki.Sound || !s.Now.Before(s.Secret.Digest.NotAfter) {
+		return time.Time{}
+	}
+	return s.Secret.Digest.NotAfter.Add(time.Second)
+}
+
+// sooner returns the earlier of two times that are not zero.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // repair says what of the Secret's labels, annotations and formats is not as the spec asks; empty when all is.
@@ -471,9 +489,12 @@ func renewalDue(s State) (string, string) {
 	return "Renewing", "Renewing certificate as renewal was scheduled at " + due.At.UTC().Format(time.RFC3339)
 }
 
-// renewalAsked looks for a value of annRenew that the current request was not made for.
+// renewalAsked looks for a value of annRenew that the Secret's certificate was not issued for. The Secret keeps it, since requests
+// may be deleted; those of a time when it did not are asked too.
 func renewalAsked(s State) (string, string) {
-	if v := s.Cert.Annotations[annRenew]; v != "" && s.Current != nil && s.Current.Annotations[annRenew] != v {
+	v := s.Cert.Annotations[annRenew]
+	served := v == "" || s.Secret.Annotations.get(annRenew) == v || s.Current != nil && s.Current.Annotations[annRenew] == v
+	if !served {
 		return reasonManual, fmt.Sprintf("Renewing certificate as annotation %s asks: %q", annRenew, v)
 	}
 	return "", ""

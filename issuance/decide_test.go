@@ -77,6 +77,13 @@ func TestTriggersInOrder(t *testing.T) {
 			w.Current, w.Cert.Spec.DNSNames, w.Now = nil, []string{"new.example.org"}, start.Add(61*day)
 		}},
 		{"Renewing", "Renewing certificate as renewal was scheduled at 2026-04-30T12:00:00Z", func(_ *testing.T, w *world) { w.Now = start.Add(60 * day) }},
+		{"ManuallyTriggered", `Renewing certificate as annotation trustglass.io/renew asks: "now"`, func(_ *testing.T, w *world) {
+			w.Cert.Annotations = map[string]string{annRenew: "now"}
+		}},
+		{"ManuallyTriggered", `Renewing certificate as annotation trustglass.io/renew asks: "now"`, func(_ *testing.T, w *world) {
+			w.Cert.Annotations, w.Current = map[string]string{annRenew: "now"}, nil
+			w.seeSecret(func(s *corev1.Secret) { s.Annotations[annRenew] = "before" })
+		}},
 	} {
 		w := goodOrder(t)
 		tc.set(t, w)
@@ -112,6 +119,14 @@ func TestNoTrigger(t *testing.T) {
 			w.Cert.Spec.Renewal = &cmapi.CertificateRenewal{Policy: cmapi.CertificateRenewalPolicyDisabled}
 			w.Now = start.Add(91 * day)
 		}, Keep{}},
+		{"the renewal that was asked for has been made, says the Secret", func(w *world) {
+			w.Cert.Annotations, w.Current = map[string]string{annRenew: "now"}, nil
+			w.seeSecret(nil)
+		}, Keep{Until: later}},
+		{"the same, says the request", func(w *world) {
+			w.seeSecret(nil)
+			w.Cert.Annotations, w.Current.Annotations[annRenew] = map[string]string{annRenew: "now"}, "now"
+		}, Keep{Until: later}},
 		{"renewed late: the failure of long ago does not matter", func(w *world) { w.failed(start.Add(-day), 3) }, Keep{Until: later}},
 	} {
 		w := goodOrder(t)
@@ -205,6 +220,10 @@ func TestAfterFailure(t *testing.T) {
 		{"somebody took the failed request away: that is no reason to hurry", func(_ *testing.T, w *world) { w.Next = nil }, Pause{start.Add(2 * time.Hour), missing.Reason, missing.Message}, false},
 		{"the Certificate was edited", func(_ *testing.T, w *world) { w.Cert.Spec.DNSNames = []string{"new.example.org"} }, missing, true},
 		{"another issuer was named", func(_ *testing.T, w *world) { w.Cert.Spec.IssuerRef.Name = "new" }, missing, true},
+		{"what was signed is of no use, and that has been said", func(_ *testing.T, w *world) {
+			setIssued(&w.Next.Status, start, issuer.Signed{Bundle: pki.Bundle{Chain: []byte("x")}})
+			w.persist(w.pair)
+		}, Pause{start.Add(2 * time.Hour), missing.Reason, missing.Message}, false},
 		{"somebody asked for it", func(_ *testing.T, w *world) {
 			w.Now = start.Add(time.Minute)
 			w.issuing(cmmeta.ConditionTrue, "ManuallyTriggered", "please")
@@ -316,6 +335,32 @@ func TestIssuanceUnderWay(t *testing.T) {
 		got, discard := decide(w.State)
 		if diff := cmp.Diff(tc.want, got); diff != "" || (discard != nil) != tc.discard {
 			t.Errorf("%s: discard %t, -want +got\n%s", tc.reason, discard != nil, diff)
+		}
+	}
+}
+
+func TestExpiry(t *testing.T) {
+	end := start.Add(90 * day)
+	for _, tc := range []struct {
+		reason string
+		set    func(*world)
+		want   time.Time
+	}{
+		{"in the midst of its life", func(*world) {}, end.Add(time.Second)},
+		{"in its last second", func(w *world) { w.Now = end.Add(-time.Second) }, end.Add(time.Second)},
+		{"expired", func(w *world) { w.Now = end }, time.Time{}},
+		{"nothing to expire", func(w *world) { w.Secret = nil }, time.Time{}},
+		{"nothing of use", func(w *world) { w.seeSecret(func(s *corev1.Secret) { s.Data["tls.key"] = []byte("x") }) }, time.Time{}},
+	} {
+		w := goodOrder(t)
+		tc.set(w)
+		if got := expiry(w.State); !got.Equal(tc.want) {
+			t.Errorf("%s: %s, want %s", tc.reason, got, tc.want)
+		}
+	}
+	for _, tc := range [][3]time.Time{{{}, {}, {}}, {start, {}, start}, {{}, start, start}, {start, end, start}, {end, start, start}} {
+		if got := sooner(tc[0], tc[1]); !got.Equal(tc[2]) {
+			t.Errorf("sooner(%s, %s) is %s", tc[0], tc[1], got)
 		}
 	}
 }

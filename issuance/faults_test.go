@@ -10,14 +10,18 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 
 	"github.com/trustglass/trustglass/e2e/testenv"
 	"github.com/trustglass/trustglass/issuance/pki"
@@ -100,20 +104,24 @@ type flow struct {
 	wire   func(*Certificates, *Requests)
 	writes int
 	renews bool
+	issuer string // "ca" if empty
 }
 
 // Every write of every flow fails once, in each way, with a process that lives on or one that is started anew. The Certificate
 // gets there all the same, with at most one request more than without.
 func TestFaults(t *testing.T) {
 	flows := []flow{
-		{"first issuance", nil, 4, false},
-		{"renewal", nil, 5, true},
-		{"first issuance with a persisted key", func(c *Certificates, _ *Requests) { c.SignAtOnce = false }, 7, false},
-		{"renewal with a persisted key", func(c *Certificates, _ *Requests) { c.SignAtOnce = false }, 8, true},
+		{"first issuance", nil, 4, false, ""},
+		{"renewal", nil, 5, true, ""},
+		{"renewal of a self-signed one", nil, 5, true, "self"},
+		{"first issuance with a persisted key", func(c *Certificates, _ *Requests) { c.SignAtOnce = false }, 7, false, ""},
+		{"renewal with a persisted key", func(c *Certificates, _ *Requests) { c.SignAtOnce = false }, 8, true, ""},
 	}
 	l := newLab(t)
 	stop := l.start(nil)
 	l.ca()
+	l.issuer("self", cmapi.IssuerConfig{SelfSigned: &cmapi.SelfSignedIssuer{}})
+	l.issuerReady("self", cmmeta.ConditionTrue, "IsReady")
 	stop()
 	for i, f := range flows {
 		for n := 1; n <= f.writes; n++ {
@@ -139,6 +147,13 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// issued names the flow's issuer in a Certificate.
+func (f flow) issued(c *cmapi.Certificate) {
+	if f.issuer != "" {
+		c.Spec.IssuerRef.Name, c.Spec.CommonName = f.issuer, c.Name
+	}
+}
+
 func (f flow) revision() int {
 	if f.renews {
 		return 2
@@ -152,7 +167,7 @@ func (l *lab) issueWith(f flow, name string, fault *fault) (stop func()) {
 	l.t.Cleanup(func() { l.delete(&cmapi.Certificate{ObjectMeta: l.meta(name)}) })
 	if f.renews {
 		stop := l.start(nil)
-		l.certificate(name, nil)
+		l.certificate(name, f.issued)
 		l.ready(name, 1)
 		stop()
 		l.clock.jump(61 * day)
@@ -165,7 +180,7 @@ func (l *lab) issueWith(f flow, name string, fault *fault) (stop func()) {
 		r.Client = c.Client
 	})
 	if !f.renews {
-		l.certificate(name, nil)
+		l.certificate(name, f.issued)
 	}
 	return stop
 }
@@ -225,7 +240,7 @@ func (l *lab) restAt(name string, revision int) {
 		if !l.clock.now().Before(leaf.NotBefore.Add(60 * day)) {
 			return fmt.Errorf("the certificate of %s is still there", leaf.NotBefore)
 		}
-		if secret.Annotations[annCertificate] != name || secret.Annotations[annIssuerName] != "ca" {
+		if secret.Annotations[annCertificate] != name || secret.Annotations[annIssuerName] != cert.Spec.IssuerRef.Name {
 			return fmt.Errorf("annotations %v", secret.Annotations)
 		}
 		mine := slices.DeleteFunc(l.requests(), func(r string) bool { return !strings.HasPrefix(r, name+"-") })
@@ -285,5 +300,76 @@ func TestIssuerGoneWhileIssuing(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, since(t, before)); diff != "" {
 		t.Errorf("writes: -want +got\n%s", diff)
+	}
+}
+
+// A Secret that can't be written: the Certificate says so, tries less and less often, and gets there when the obstacle is gone.
+func TestSecretThatCannotBeWritten(t *testing.T) {
+	l := newLab(t)
+	l.start(nil)
+	l.ca()
+	l.create(&corev1.Secret{ObjectMeta: l.meta("web"), Immutable: ptr.To(true), Data: map[string][]byte{"other": []byte("x")}})
+	before := testenv.Writes(t)
+	l.certificate("web", nil)
+	says := l.says("web", cmapi.CertificateConditionIssuing, cmmeta.ConditionTrue, "MissingData")
+	if !strings.Contains(says.Message, "; waiting: applying Secret web: ") || !strings.Contains(says.Message, "immutable") {
+		t.Errorf("message %q", says.Message)
+	}
+	l.says("web", cmapi.CertificateConditionReady, cmmeta.ConditionFalse, "MissingData")
+	l.event("Certificate/web Warning SecretWriteFailed applying Secret web: ")
+	l.certificate("probe", nil)
+	l.ready("probe", 1)
+	if n := since(t, before)["create certificaterequests"]; n > 8 {
+		t.Errorf("%d requests were made while the Secret could not be written", n)
+	}
+	l.clock.jump(holdOffMost)
+	l.delete(&corev1.Secret{ObjectMeta: l.meta("web")})
+	l.ready("web", 1)
+	l.tidy("probe-1", "web-1")
+}
+
+func TestHoldOff(t *testing.T) {
+	var h holdOff
+	cert := &cmapi.Certificate{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "a", Generation: 1}}
+	key := keyOf("ns", "web")
+	if got := h.left(cert, start); got != 0 {
+		t.Errorf("before any failure %s", got)
+	}
+	for n, want := range []time.Duration{200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond} {
+		if got := h.failed(cert, start); got != n+1 {
+			t.Errorf("%d failures in a row, want %d", got, n+1)
+		}
+		if got := h.left(cert, start); got != want {
+			t.Errorf("after failure %d: %s, want %s", n+1, got, want)
+		}
+	}
+	if got := h.left(cert, start.Add(800*time.Millisecond)); got != 0 {
+		t.Errorf("when it is over %s", got)
+	}
+	if got := h.left(cert, start.Add(-day)); got != holdOffMost {
+		t.Errorf("with a clock that was set back %s", got)
+	}
+	for range 100 {
+		h.failed(cert, start)
+	}
+	if got := h.left(cert, start); got != holdOffMost {
+		t.Errorf("after a hundred failures %s", got)
+	}
+	edited := cert.DeepCopy()
+	edited.Generation = 2
+	if got := h.left(edited, start); got != 0 {
+		t.Errorf("after an edit %s", got)
+	}
+	if h.failed(edited, start) != 1 {
+		t.Error("an edit begins a new count")
+	}
+	again := edited.DeepCopy()
+	again.UID = "b"
+	if got := h.left(again, start); got != 0 {
+		t.Errorf("another Certificate of that name %s", got)
+	}
+	h.forget(key)
+	if len(h.m) != 0 {
+		t.Errorf("left behind: %v", h.m)
 	}
 }

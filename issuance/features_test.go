@@ -80,6 +80,17 @@ func TestKeystores(t *testing.T) {
 	if after := must(get(l, "web", &corev1.Secret{})).ResourceVersion; after != before {
 		t.Error("a label on the password's Secret made the keystores be made anew")
 	}
+	// What can't be put right, since it is another's, is tried without making keystores: they would differ each time.
+	change(l, "web", &corev1.Secret{}, func(s *corev1.Secret) { s.Data["key.der"] = []byte("another's") })
+	before = must(get(l, "web", &corev1.Secret{})).ResourceVersion
+	for _, probe := range []string{"probe-2", "probe-3"} {
+		l.certificate(probe, nil)
+		l.ready(probe, 1)
+	}
+	if after := must(get(l, "web", &corev1.Secret{})).ResourceVersion; after != before {
+		t.Error("a repair that can't help made the keystores anew")
+	}
+	change(l, "web", &corev1.Secret{}, func(s *corev1.Secret) { delete(s.Data, "key.der") })
 	l.clock.jump(62 * day)
 	l.ready("web", 2)
 	l.opens("web", "mine", "second", "other")
@@ -205,6 +216,30 @@ func TestRenewOnRequest(t *testing.T) {
 	l.ready("web", 2)
 	change(l, "web", &cmapi.Certificate{}, func(c *cmapi.Certificate) { c.Annotations[annRenew] = "once more" })
 	l.ready("web", 3)
+
+	// The Secret knows what was asked for when the request is gone.
+	l.delete(&cmapi.CertificateRequest{ObjectMeta: l.meta("web-3")})
+	l.certificate("probe", nil)
+	l.ready("probe", 1)
+	l.ready("web", 3)
+	change(l, "web", &cmapi.Certificate{}, func(c *cmapi.Certificate) { c.Annotations[annRenew] = "and again" })
+	l.ready("web", 4)
+}
+
+// What is there expires while its renewal waits: that is said when it happens.
+func TestExpiredWhileWaiting(t *testing.T) {
+	l := newLab(t)
+	l.start(unattended)
+	l.ca()
+	l.certificate("web", nil)
+	l.decideRequest("web-1", cmapi.CertificateRequestConditionApproved, "ok", "")
+	l.ready("web", 1)
+	l.clock.jump(61 * day)
+	change(l, "web", &cmapi.Certificate{}, func(c *cmapi.Certificate) { c.Labels = map[string]string{"wake": "up"} })
+	l.says("web", cmapi.CertificateConditionIssuing, cmmeta.ConditionTrue, "Renewing")
+	l.says("web", cmapi.CertificateConditionReady, cmmeta.ConditionTrue, reasonReady)
+	l.clock.jump(30 * day)
+	l.says("web", cmapi.CertificateConditionReady, cmmeta.ConditionFalse, "Expired")
 }
 
 // The annotation decides whether a Secret goes with its Certificate, whatever the daemon's setting is.

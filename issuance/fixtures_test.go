@@ -146,6 +146,7 @@ func (w *world) underWay(t testing.TB) pair {
 	w.Next = w.request(2, p)
 	w.Next.Status = cmapi.CertificateRequestStatus{}
 	w.persist(p)
+	w.Cert.Status.NextPrivateKeySecretName = ptr.To(w.NextKey.Name)
 	w.issuing(cmmeta.ConditionTrue, "Renewing", "Renewing certificate")
 	return p
 }

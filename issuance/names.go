@@ -32,14 +32,11 @@ const (
 	annRevision    = cmapi.CertificateRequestRevisionAnnotationKey
 	annKeySecret   = cmapi.CertificateRequestPrivateKeyAnnotationKey
 	annTemporary   = cmapi.IssueTemporaryCertificateAnnotation
-
-	// annRenew on a Certificate asks for a renewal whenever its value changes.
-	annRenew = "trustglass.io/renew"
+	annRenew       = pki.RenewAnnotation
+	annKeystores   = pki.KeystoresAnnotation
 	// annDeletion on a Certificate says what becomes of its Secret when the Certificate is deleted: Delete or Retain. Without
 	// it the daemon's setting holds.
 	annDeletion = "trustglass.io/secret-deletion-policy"
-	// annKeystores on an issued Secret tells which settings and passwords its keystores were made with; see keystoreDigest.
-	annKeystores = "trustglass.io/keystores"
 )
 
 // maxNameLength is the API server's limit on an object's name.

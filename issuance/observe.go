@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -111,6 +112,8 @@ func controllerOf(o client.Object, kind string) types.UID {
 // observed is a State with what only carrying out needs.
 type observed struct {
 	State
+	// heldFor is how long the Certificate is kept back after failures; then nothing else is observed.
+	heldFor time.Duration
 	// behind says that the cache does not have our own last write yet.
 	behind bool
 	// strays are temporary Secrets beyond the one in use.
@@ -130,6 +133,9 @@ func (r *Certificates) observe(ctx context.Context, key types.NamespacedName) (*
 	}
 	now := r.Now()
 	s := &observed{State: State{Now: now, Cert: cert, BackOff: r.BackOff, OwnSecret: r.ownsSecret(cert), LoopUntil: r.breaker.until(cert)}}
+	if s.heldFor = r.holdOff.left(cert, now); s.heldFor > 0 {
+		return s, nil, nil
+	}
 	if s.behind = r.writer.written.behind(certificateID(key), cert.ResourceVersion, now); s.behind {
 		return s, nil, nil
 	}
@@ -138,13 +144,13 @@ func (r *Certificates) observe(ctx context.Context, key types.NamespacedName) (*
 		return s, nil, err
 	}
 	if s.Secret, err = r.Secrets.View(ctx, keyOf(cert.Namespace, cert.Spec.SecretName)); err != nil {
-		return nil, nil, err
+		return s, nil, err
 	}
 	if s.Owner, err = r.otherOwner(ctx, cert, s.Secret); err != nil {
-		return nil, nil, err
+		return s, nil, err
 	}
 	if err := r.observeKeystores(ctx, s); err != nil {
-		return nil, nil, err
+		return s, nil, err
 	}
 	return s, history, r.observeNextKey(ctx, s)
 }

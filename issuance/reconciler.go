@@ -8,9 +8,12 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -53,6 +56,7 @@ type Certificates struct {
 
 	writer  writer
 	breaker breaker
+	holdOff holdOff
 }
 
 // Identity is how the API server knows a client.
@@ -73,11 +77,14 @@ func (r *Certificates) Setup(mgr ctrl.Manager) error {
 	r.writer = writer{client: r.Client, secrets: r.Secrets, written: &written{}, now: r.Now, identity: r.Identity}
 	return ctrl.NewControllerManagedBy(mgr).Named("certificates").
 		For(&cmapi.Certificate{}).
-		Owns(&cmapi.CertificateRequest{}).
-		WatchesMetadata(&corev1.Secret{}, forgetting{handler.EnqueueRequestsFromMapFunc(r.certificatesOf), r.Secrets}).
+		Owns(&cmapi.CertificateRequest{}, builder.WithPredicates(news)).
+		WatchesMetadata(&corev1.Secret{}, forgetting{handler.EnqueueRequestsFromMapFunc(r.certificatesOf), r.Secrets}, builder.WithPredicates(news)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers, RateLimiter: backOffLimiter(30 * time.Second)}).
 		Complete(counted{r, "certificates"})
 }
+
+// news leaves out what was there when a controller started: it looks at each of its own objects then, and thereby at all else.
+var news = predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}
 
 // backOffLimiter retries a key that failed after 200 ms, doubling up to max.
 func backOffLimiter(max time.Duration) workqueue.TypedRateLimiter[reconcile.Request] {
@@ -87,10 +94,16 @@ func backOffLimiter(max time.Duration) workqueue.TypedRateLimiter[reconcile.Requ
 // Reconcile brings one Certificate where its spec wants it: observe, decide, carry out.
 func (r *Certificates) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	s, history, err := r.observe(ctx, req.NamespacedName)
-	if err != nil || s == nil {
+	switch {
+	case s == nil:
+		r.holdOff.forget(req.NamespacedName)
 		return ctrl.Result{}, err
-	}
-	if s.behind {
+	case err != nil:
+		r.holdOff.failed(s.Cert, s.Now)
+		return ctrl.Result{}, err
+	case s.heldFor > 0:
+		return ctrl.Result{RequeueAfter: s.heldFor}, nil
+	case s.behind:
 		return ctrl.Result{RequeueAfter: writtenFor}, nil
 	}
 	d, discard := decide(s.State)
@@ -102,8 +115,12 @@ func (r *Certificates) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Re
 		return ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil
 	}
 	if err != nil {
+		if r.holdOff.failed(s.Cert, s.Now) > 1 && ctx.Err() == nil {
+			r.tellObstacle(ctx, s.State, d, err)
+		}
 		return ctrl.Result{}, err
 	}
+	r.holdOff.forget(req.NamespacedName)
 	return ctrl.Result{RequeueAfter: r.delay(after)}, nil
 }
 

@@ -8,8 +8,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -51,9 +53,9 @@ func (r *Requests) Setup(mgr ctrl.Manager, certificates *Certificates) error {
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("certificaterequests").
 		For(&cmapi.CertificateRequest{}).
-		Watches(&cmapi.Issuer{}, handler.EnqueueRequestsFromMapFunc(r.requestsTo)).
-		Watches(&cmapi.ClusterIssuer{}, handler.EnqueueRequestsFromMapFunc(r.requestsTo)).
-		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.requestsKeyedBy)).
+		Watches(&cmapi.Issuer{}, handler.EnqueueRequestsFromMapFunc(r.requestsTo), builder.WithPredicates(news)).
+		Watches(&cmapi.ClusterIssuer{}, handler.EnqueueRequestsFromMapFunc(r.requestsTo), builder.WithPredicates(news)).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.requestsKeyedBy), builder.WithPredicates(news)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers, RateLimiter: backOffLimiter(5 * time.Minute)}).
 		Complete(counted{r, "certificaterequests"})
 }
@@ -69,6 +71,9 @@ func (r *Requests) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result
 	}
 	if r.writer.written.behind(requestID(req), req.ResourceVersion, r.Now()) {
 		return ctrl.Result{RequeueAfter: writtenFor}, nil
+	}
+	if r.madeAtOnce(ctx, req) {
+		return ctrl.Result{}, nil
 	}
 	next, problem, err := r.advance(ctx, req)
 	if err != nil {
@@ -90,6 +95,20 @@ func (r *Requests) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result
 	}
 	r.tell(req, next, problem)
 	return again, nil
+}
+
+// madeAtOnce tells whether a request is for a key that was never more than in memory: it names the Certificate's own Secret, not a
+// temporary one. Certificates writes its status or, when the process is gone that had the key, throws it away.
+func (r *Requests) madeAtOnce(ctx context.Context, req *cmapi.CertificateRequest) bool {
+	owner := metav1.GetControllerOfNoCopy(req)
+	if owner == nil || owner.Kind != cmapi.CertificateKind || req.Annotations[annKeySecret] == "" {
+		return false
+	}
+	cert := &cmapi.Certificate{}
+	if r.Cache.Get(ctx, keyOf(req.Namespace, owner.Name), cert) != nil {
+		return false
+	}
+	return cert.UID == owner.UID && cert.Spec.SecretName == req.Annotations[annKeySecret]
 }
 
 // pendingRecheck is when a request that waits is looked at again, for what its issuer got over before anybody noticed: then no

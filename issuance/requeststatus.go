@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -43,21 +42,6 @@ func outcomeOf(st *cmapi.CertificateRequestStatus) (_ outcome, reason, message s
 		return outcomeFailed, ready.Reason, ready.Message
 	}
 	return outcomePending, ready.Reason, ready.Message
-}
-
-// failedAt returns when a failed request failed; nil when it does not say.
-func failedAt(st *cmapi.CertificateRequestStatus) *metav1.Time {
-	if st.FailureTime != nil {
-		return st.FailureTime
-	}
-	for _, t := range []cmapi.CertificateRequestConditionType{
-		cmapi.CertificateRequestConditionDenied, cmapi.CertificateRequestConditionInvalidRequest, cmapi.CertificateRequestConditionReady,
-	} {
-		if c := requestCondition(st, t); c != nil {
-			return c.LastTransitionTime
-		}
-	}
-	return nil
 }
 
 func requestCondition(st *cmapi.CertificateRequestStatus, t cmapi.CertificateRequestConditionType) *cmapi.CertificateRequestCondition {

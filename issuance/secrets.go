@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,6 +103,19 @@ func (s *Secrets) Payload(ctx context.Context, key types.NamespacedName) (map[st
 		return nil, fmt.Errorf("reading Secret %s: %w", key, err)
 	}
 	return data.(map[string][]byte), nil
+}
+
+// payloadAt returns a Secret's data where it still is of a version, and a conflict where it is not: what goes back into the Secret
+// must not be older than what it replaces.
+func (s *Secrets) payloadAt(ctx context.Context, key types.NamespacedName, resourceVersion string) (map[string][]byte, error) {
+	secret := &corev1.Secret{}
+	if err := s.Live.Get(ctx, key, secret); err != nil {
+		return nil, fmt.Errorf("reading Secret %s: %w", key, err)
+	}
+	if secret.ResourceVersion != resourceVersion {
+		return nil, apierrors.NewConflict(corev1.Resource("secrets"), key.Name, errors.New("it has changed since it was looked at"))
+	}
+	return secret.Data, nil
 }
 
 // Remember keeps the digest of a Secret that was just read or written.
@@ -207,8 +221,9 @@ func (s *Secrets) recall(key types.NamespacedName) (SecretView, bool) {
 }
 
 const (
-	// pageSize bounds, with maxListing, how much of the issued Secrets is in memory at once while their digests are made: some 4 MiB.
-	pageSize = 250
+	// pageSize bounds, with maxListing, how much of the issued Secrets is in memory at once while their digests are made: 50 MiB if
+	// each were as large as a Secret can be, less than 1 MiB as they are.
+	pageSize = 25
 	// maxListing is how many namespaces are listed at a time: while we make the digests of one, the API server reads another.
 	maxListing = 2
 )

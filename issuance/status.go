@@ -41,7 +41,9 @@ func statusFor(s State, d Decision) cmapi.CertificateStatus {
 	switch d := d.(type) {
 	case Reject:
 		reason, message = d.Reason, d.Message
-		dropCondition(&st, cmapi.CertificateConditionIssuing)
+		if d.Reason != reasonKeystorePassword { // that comes by itself, and with it what was asked for
+			dropCondition(&st, cmapi.CertificateConditionIssuing)
+		}
 		st.NextPrivateKeySecretName = nil
 	case Yield:
 		st.NextPrivateKeySecretName = nil

@@ -53,6 +53,13 @@ func TestStatusFor(t *testing.T) {
 			w.Secret = nil
 		}, Keep{}, cmapi.CertificateStatus{Revision: ptr.To(1), Conditions: []cmapi.CertificateCondition{
 			is("Ready", cmmeta.ConditionFalse, "DoesNotExist", "Issuing certificate as Secret does not exist", start)}}},
+		{"a keystore's password is missing: what was asked for goes on when it comes", func(w *world) {
+			w.Cert.Status.Conditions = []cmapi.CertificateCondition{is("Issuing", cmmeta.ConditionTrue, "ManuallyTriggered", "please", start)}
+		}, Reject{reasonKeystorePassword, "no password"}, issued(is("Issuing", cmmeta.ConditionTrue, "ManuallyTriggered", "please", start),
+			is("Ready", cmmeta.ConditionFalse, reasonKeystorePassword, "no password", now))},
+		{"a spec that can't be issued ends what was asked for", func(w *world) {
+			w.Cert.Status.Conditions = []cmapi.CertificateCondition{is("Issuing", cmmeta.ConditionTrue, "ManuallyTriggered", "please", start)}
+		}, Reject{reasonInvalidSpec, "no name"}, issued(is("Ready", cmmeta.ConditionFalse, reasonInvalidSpec, "no name", now))},
 		{"first issuance waits", func(w *world) { w.Secret, w.Cert.Status.Revision, w.NextKey = nil, nil, &NextKey{Name: "web-x"} },
 			Wait{"DoesNotExist", "none; waiting: issuer"},
 			cmapi.CertificateStatus{NextPrivateKeySecretName: ptr.To("web-x"), Conditions: []cmapi.CertificateCondition{
@@ -170,7 +177,7 @@ func TestRequestStatuses(t *testing.T) {
 		t.Error("a pending request has settled")
 	}
 	setProblem(&st, start.Add(time.Hour), &issuer.Problem{Reason: "SigningError", Message: "no"})
-	if !settled(&st) || !failedAt(&st).Equal(at(start.Add(time.Hour))) {
+	if !settled(&st) || !st.FailureTime.Equal(at(start.Add(time.Hour))) {
 		t.Errorf("a failed request has not settled: %+v", st)
 	}
 	if c := requestCondition(&st, "Ready"); !c.LastTransitionTime.Equal(at(start)) {

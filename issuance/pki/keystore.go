@@ -38,6 +38,17 @@ func foundKeystores(data map[string][]byte) KeystoreSet {
 	return KeystoreSet{has(cmapi.JKSSecretKey), has(cmapi.JKSTruststoreKey), has(cmapi.PKCS12SecretKey), has(cmapi.PKCS12TruststoreKey)}
 }
 
+// Keystores returns the keystores and truststores among a Secret's data.
+func Keystores(data map[string][]byte) map[string][]byte {
+	out := map[string][]byte{}
+	for _, key := range []string{cmapi.JKSSecretKey, cmapi.JKSTruststoreKey, cmapi.PKCS12SecretKey, cmapi.PKCS12TruststoreKey} {
+		if store, ok := data[key]; ok {
+			out[key] = store
+		}
+	}
+	return out
+}
+
 // profiles are the algorithms of a PKCS #12 file by the names that the API gives them.
 var profiles = map[cmapi.PKCS12Profile]*pkcs12.Encoder{
 	"":                            pkcs12.LegacyRC2,

@@ -210,6 +210,10 @@ func (f *findings) secretTemplate(t *cmapi.CertificateSecretTemplate) {
 			f.invalid(key, "annotations of cert-manager.io are reserved", "secretTemplate", "annotations")
 			continue
 		}
+		if key == pki.RenewAnnotation || key == pki.KeystoresAnnotation {
+			f.invalid(key, "says what the Secret was issued for and is reserved", "secretTemplate", "annotations")
+			continue
+		}
 		for _, msg := range validation.IsQualifiedName(strings.ToLower(key)) {
 			f.invalid(key, msg, "secretTemplate", "annotations")
 		}

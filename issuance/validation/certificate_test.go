@@ -182,6 +182,13 @@ func TestCertificate(t *testing.T) {
 		{"injection may be allowed", func(s *spec) {
 			s.SecretTemplate = template(map[string]string{"cert-manager.io/allow-direct-injection": "true"}, nil)
 		}, ""},
+		{"the annotation of what keystores were made with", func(s *spec) { s.SecretTemplate = template(map[string]string{"trustglass.io/keystores": "x"}, nil) },
+			`spec.secretTemplate.annotations: Invalid value: "trustglass.io/keystores": says what the Secret was issued for and is reserved`},
+		{"the annotation of the last renewal asked for", func(s *spec) { s.SecretTemplate = template(map[string]string{"trustglass.io/renew": "x"}, nil) },
+			`spec.secretTemplate.annotations: Invalid value: "trustglass.io/renew": says what the Secret was issued for and is reserved`},
+		{"annotations that let the Secret be mirrored", func(s *spec) {
+			s.SecretTemplate = template(map[string]string{"reflector.v1.k8s.emberstack.com/reflection-allowed": "true"}, nil)
+		}, ""},
 		{"our annotations are reserved", func(s *spec) { s.SecretTemplate = template(map[string]string{"cert-manager.io/issuer-name": "x"}, nil) },
 			`spec.secretTemplate.annotations: Invalid value: "cert-manager.io/issuer-name": annotations of cert-manager.io are reserved`},
 		{"an annotation that no Secret can have", func(s *spec) { s.SecretTemplate = template(map[string]string{"a b": "x"}, nil) }, `spec.secretTemplate.annotations: Invalid value: "a b"`},
