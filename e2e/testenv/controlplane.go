@@ -35,6 +35,8 @@ type ControlPlane struct {
 
 	env *envtest.Environment
 	kcm *exec.Cmd
+
+	guard *guard
 }
 
 // root is the checkout's top folder, found from this file's own place.
@@ -77,6 +79,9 @@ func Start(ctx context.Context, progress io.Writer) (_ *ControlPlane, err error)
 			err = errors.Join(err, c.Stop())
 		}
 	}()
+	if c.guard, err = startGuard(dir); err != nil {
+		return nil, err
+	}
 	if err := c.startServers(assets); err != nil {
 		return nil, err
 	}
@@ -200,6 +205,10 @@ func (c *ControlPlane) Stop() error {
 	}
 	if err := os.RemoveAll(c.Dir); err != nil {
 		errs = append(errs, fmt.Errorf("removing %s: %w", c.Dir, err))
+	}
+	if c.guard != nil && len(errs) == 0 {
+		errs = append(errs, c.guard.dismiss())
+		c.guard = nil
 	}
 	return errors.Join(errs...)
 }
