@@ -370,27 +370,11 @@ func (l *lab) issueFloor(ctx context.Context, namespaces []string) (f floor, err
 	if err := l.stop(); err != nil {
 		return f, err
 	}
-	model, err := l.issuedModel(ctx, namespaces[0])
+	model, err := l.issuedModel(ctx, namespaces[0], "c-0000")
 	if err != nil {
 		return f, err
 	}
-	fresh, err := l.makeNamespaces(ctx, "floor", len(namespaces), nil)
-	if err != nil {
-		return f, err
-	}
-	const n = benchCertificates + benchIdle
-	certs := make([]*cmapi.Certificate, n)
-	err = parallel(ctx, n, benchWorkers, func(ctx context.Context, i int) error {
-		certs[i] = benchCertificate(fresh[i%len(fresh)], fmt.Sprintf("c-%04d", i))
-		return l.admin.Create(ctx, certs[i])
-	})
-	if err != nil {
-		return f, fmt.Errorf("creating the floor's Certificates: %w", err)
-	}
-	if err := l.settle(ctx); err != nil {
-		return f, err
-	}
-	plain, err := l.plainClient(ctx)
+	certs, plain, err := l.prepareFloor(ctx, len(namespaces), benchCertificates+benchIdle)
 	if err != nil {
 		return f, err
 	}
@@ -416,6 +400,27 @@ func (l *lab) issueFloor(ctx context.Context, namespaces []string) (f floor, err
 	return f, nil
 }
 
+// prepareFloor creates n Certificates that no daemon looks at, and a client that may write what the daemon does.
+func (l *lab) prepareFloor(ctx context.Context, namespaces, n int) ([]*cmapi.Certificate, client.Client, error) {
+	fresh, err := l.makeNamespaces(ctx, "floor", namespaces, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	certs := make([]*cmapi.Certificate, n)
+	err = parallel(ctx, n, benchWorkers, func(ctx context.Context, i int) error {
+		certs[i] = benchCertificate(fresh[i%len(fresh)], fmt.Sprintf("c-%04d", i))
+		return l.admin.Create(ctx, certs[i])
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("creating the floor's Certificates: %w", err)
+	}
+	if err := l.settle(ctx); err != nil {
+		return nil, nil, err
+	}
+	plain, err := l.plainClient(ctx)
+	return certs, plain, err
+}
+
 // plainClient is a client without a controller around it, with the daemon's rights: the API server does the same to let it in.
 func (l *lab) plainClient(ctx context.Context) (client.Client, error) {
 	config, err := testenv.Daemon(ctx, l.plane.Admin)
@@ -436,10 +441,10 @@ type issued struct {
 	status  cmapi.CertificateStatus
 }
 
-func (l *lab) issuedModel(ctx context.Context, namespace string) (*issued, error) {
+func (l *lab) issuedModel(ctx context.Context, namespace, name string) (*issued, error) {
 	m := &issued{request: &cmapi.CertificateRequest{}, secret: &corev1.Secret{}}
 	cert := &cmapi.Certificate{}
-	for key, obj := range map[string]client.Object{"c-0000": cert, "c-0000-1": m.request, "c-0000-tls": m.secret} {
+	for key, obj := range map[string]client.Object{name: cert, name + "-1": m.request, name + "-tls": m.secret} {
 		if err := l.admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: key}, obj); err != nil {
 			return nil, fmt.Errorf("reading what the daemon wrote: %w", err)
 		}
@@ -549,10 +554,13 @@ func (l *lab) restart(ctx context.Context) (writeCounts, error) {
 	return after.minus(before), err
 }
 
+// metricsPause comes between two looks at the daemon's metrics: with 10,000 Certificates they are 70,000 lines.
+const metricsPause = 250 * time.Millisecond
+
 // reconciled waits until the daemon's queues have had work and are empty for two seconds.
 func (l *lab) reconciled(ctx context.Context) error {
 	since, last := time.Now(), ""
-	return eventually(ctx, 2*time.Minute, func() error {
+	return eventuallyEvery(ctx, 2*time.Minute, metricsPause, func() error {
 		text, err := testenv.Fetch(ctx, l.daemon.Metrics)
 		if err != nil {
 			return err

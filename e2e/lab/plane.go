@@ -65,6 +65,11 @@ func (l *lab) close() error { return errors.Join(l.stop(), l.plane.Stop()) }
 
 // eventually polls f until it returns nil; the error names what was waited for and f's last answer.
 func eventually(ctx context.Context, limit time.Duration, f func() error) error {
+	return eventuallyEvery(ctx, limit, 10*time.Millisecond, f)
+}
+
+// eventuallyEvery is eventually with a pause of one's own between two calls, for what is a load by itself.
+func eventuallyEvery(ctx context.Context, limit, pause time.Duration, f func() error) error {
 	deadline := time.After(limit)
 	for {
 		err := f()
@@ -76,7 +81,7 @@ func eventually(ctx context.Context, limit time.Duration, f func() error) error 
 			return ctx.Err()
 		case <-deadline:
 			return fmt.Errorf("not within %s: %w", limit, err)
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }
