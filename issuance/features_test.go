@@ -312,6 +312,11 @@ func TestTrimRequest(t *testing.T) {
 	if r := w.Current; len(r.Spec.Request) >= size || r.Status.Certificate != nil || r.Spec.Username != "" || r.Annotations["other"] != "" || r.Annotations[annRenew] != "y" || revisionOf(r.CertificateRequest) != 1 {
 		t.Errorf("left: %+v", r.CertificateRequest)
 	}
+	own := w.request(1, w.pair)
+	own.OwnerReferences = []metav1.OwnerReference{*controllerRef(w.Cert)}
+	if TrimRequest(own.CertificateRequest); own.Annotations != nil || revisionOf(own.CertificateRequest) != 1 {
+		t.Errorf("annotations %v, revision %d of one whose name says it", own.Annotations, revisionOf(own.CertificateRequest))
+	}
 	pending := &cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}}, Spec: cmapi.CertificateRequestSpec{Request: []byte("x"), Username: "u"}}
 	TrimRequest(pending)
 	if string(pending.Spec.Request) != "x" || pending.Spec.Username != "u" || pending.Labels == nil {

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -108,10 +110,18 @@ func setDenied(st *cmapi.CertificateRequestStatus, now time.Time) {
 		"The CertificateRequest was denied by an approval controller")
 }
 
-// revisionOf reads the revision that a request was made for; zero when there is none.
+// revisionOf reads the revision that a request was made for; zero when there is none. Where no annotation says it, as in the cache, the
+// name does that the owner's request of a revision has.
 func revisionOf(r *cmapi.CertificateRequest) int {
-	n, err := strconv.Atoi(r.Annotations[annRevision])
+	text, annotated := r.Annotations[annRevision]
+	if !annotated {
+		text = r.Name[strings.LastIndexByte(r.Name, '-')+1:]
+	}
+	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
+		return 0
+	}
+	if owner := metav1.GetControllerOfNoCopy(r); !annotated && (owner == nil || requestName(owner.Name, n) != r.Name) {
 		return 0
 	}
 	return n

@@ -189,6 +189,32 @@ func TestRequestStatuses(t *testing.T) {
 	}
 }
 
+func TestRevisionOf(t *testing.T) {
+	owned := []metav1.OwnerReference{{Kind: "Certificate", Name: "web", Controller: ptr.To(true)}}
+	for _, tc := range []struct {
+		reason, name, annotation string
+		owners                   []metav1.OwnerReference
+		want                     int
+	}{
+		{"as annotated", "web-7", "3", owned, 3},
+		{"as annotated, in a name of another's making", "web-x7k2p", "3", owned, 3},
+		{"no number", "web-7", "x", owned, 0},
+		{"less than none", "web-7", "-1", owned, 0},
+		{"as named", "web-7", "", owned, 7},
+		{"a name that is no number", "web-x7k2p", "", owned, 0},
+		{"another Certificate's name", "shop-7", "", owned, 0},
+		{"nobody's", "web-7", "", nil, 0},
+	} {
+		r := &cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{Name: tc.name, OwnerReferences: tc.owners}}
+		if tc.annotation != "" {
+			r.Annotations = map[string]string{annRevision: tc.annotation}
+		}
+		if got := revisionOf(r); got != tc.want {
+			t.Errorf("%s: %d, want %d", tc.reason, got, tc.want)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	long := string(make([]byte, 0, 253))
 	for len(long) < 253 {

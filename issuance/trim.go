@@ -23,12 +23,18 @@ func TrimRequest(r *cmapi.CertificateRequest) {
 	r.Status.Certificate, r.Status.CA = nil, nil
 	r.Spec.Username, r.Spec.UID, r.Spec.Groups, r.Spec.Extra = "", "", nil, nil
 	r.Labels = nil
-	for key := range r.Annotations {
-		switch key {
-		case annRevision, annRenew:
-		default:
-			delete(r.Annotations, key)
+	kept := map[string]string{}
+	for _, key := range []string{annRevision, annRenew} {
+		if v, ok := r.Annotations[key]; ok {
+			kept[key] = v
 		}
+	}
+	revision := revisionOf(r)
+	if r.Annotations = nil; revisionOf(r) == revision { // a map for what the name says too would double what a request takes
+		delete(kept, annRevision)
+	}
+	if len(kept) > 0 {
+		r.Annotations = kept
 	}
 }
 
