@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -40,14 +41,9 @@ func benchIssuance(ctx context.Context, l *lab) ([]figure, error) {
 	if err := l.stop(); err != nil {
 		return nil, err
 	}
-	keys := make([]string, benchCertificates)
-	err = parallel(ctx, benchCertificates, benchWorkers, func(ctx context.Context, i int) error {
-		c := benchCertificate(namespaces[i%len(namespaces)], fmt.Sprintf("c-%04d", i))
-		keys[i] = c.Namespace + "/" + c.Name
-		return l.admin.Create(ctx, c)
-	})
+	keys, err := l.makeCertificates(ctx, namespaces, benchCertificates, nil)
 	if err != nil {
-		return nil, fmt.Errorf("creating Certificates: %w", err)
+		return nil, err
 	}
 	if err := l.settle(ctx); err != nil {
 		return nil, err
@@ -184,6 +180,23 @@ func benchCertificate(namespace, name string) *cmapi.Certificate {
 			IssuerRef:  cmmeta.IssuerReference{Name: "ca", Kind: cmapi.ClusterIssuerKind, Group: "cert-manager.io"},
 		},
 	}
+}
+
+// makeCertificates creates n Certificates, spread over namespaces and changed as a benchmark wants them, and returns their keys.
+func (l *lab) makeCertificates(ctx context.Context, namespaces []string, n int, change func(*cmapi.Certificate)) ([]string, error) {
+	keys := make([]string, n)
+	err := parallel(ctx, n, benchWorkers, func(ctx context.Context, i int) error {
+		c := benchCertificate(namespaces[i%len(namespaces)], fmt.Sprintf("c-%05d", i))
+		if change != nil {
+			change(c)
+		}
+		keys[i] = c.Namespace + "/" + c.Name
+		return l.admin.Create(ctx, c)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("creating Certificates: %w", err)
+	}
+	return keys, nil
 }
 
 // readyWatcher notes when each Certificate becomes Ready, by the clock of whoever watches.
@@ -339,7 +352,7 @@ func (l *lab) issueMany(ctx context.Context, w *readyWatcher, namespaces []strin
 	keys, created := make([]string, benchCertificates), make([]time.Time, benchCertificates)
 	start := time.Now()
 	err = parallel(ctx, benchCertificates, benchWorkers, func(ctx context.Context, i int) error {
-		c := benchCertificate(namespaces[i%len(namespaces)], fmt.Sprintf("c-%04d", i))
+		c := benchCertificate(namespaces[i%len(namespaces)], fmt.Sprintf("c-%05d", i))
 		keys[i], created[i] = c.Namespace+"/"+c.Name, time.Now()
 		return l.admin.Create(ctx, c)
 	})
@@ -370,7 +383,7 @@ func (l *lab) issueFloor(ctx context.Context, namespaces []string) (f floor, err
 	if err := l.stop(); err != nil {
 		return f, err
 	}
-	model, err := l.issuedModel(ctx, namespaces[0], "c-0000")
+	model, err := l.issuedModel(ctx, namespaces[0])
 	if err != nil {
 		return f, err
 	}
@@ -408,7 +421,7 @@ func (l *lab) prepareFloor(ctx context.Context, namespaces, n int) ([]*cmapi.Cer
 	}
 	certs := make([]*cmapi.Certificate, n)
 	err = parallel(ctx, n, benchWorkers, func(ctx context.Context, i int) error {
-		certs[i] = benchCertificate(fresh[i%len(fresh)], fmt.Sprintf("c-%04d", i))
+		certs[i] = benchCertificate(fresh[i%len(fresh)], fmt.Sprintf("c-%05d", i))
 		return l.admin.Create(ctx, certs[i])
 	})
 	if err != nil {
@@ -441,10 +454,10 @@ type issued struct {
 	status  cmapi.CertificateStatus
 }
 
-func (l *lab) issuedModel(ctx context.Context, namespace, name string) (*issued, error) {
+func (l *lab) issuedModel(ctx context.Context, namespace string) (*issued, error) {
 	m := &issued{request: &cmapi.CertificateRequest{}, secret: &corev1.Secret{}}
 	cert := &cmapi.Certificate{}
-	for key, obj := range map[string]client.Object{name: cert, name + "-1": m.request, name + "-tls": m.secret} {
+	for key, obj := range map[string]client.Object{"c-00000": cert, "c-00000-1": m.request, "c-00000-tls": m.secret} {
 		if err := l.admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: key}, obj); err != nil {
 			return nil, fmt.Errorf("reading what the daemon wrote: %w", err)
 		}
@@ -499,7 +512,7 @@ func (l *lab) benchMemory(ctx context.Context) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.makeForeignSecrets(ctx); err != nil {
+	if _, err := l.makeSecrets(ctx, 5, benchForeign, benchForeignBytes); err != nil {
 		return nil, err
 	}
 	grown, _, err := l.daemon.RSS()
@@ -581,22 +594,23 @@ func (l *lab) reconciled(ctx context.Context) error {
 	})
 }
 
-// makeForeignSecrets creates Secrets that concern the daemon in no way.
-func (l *lab) makeForeignSecrets(ctx context.Context) error {
-	namespaces, err := l.makeNamespaces(ctx, "foreign", 5, nil)
+// makeSecrets creates n Secrets of so many bytes that concern the daemon in no way.
+func (l *lab) makeSecrets(ctx context.Context, namespaces, n, bytes int) ([]types.NamespacedName, error) {
+	in, err := l.makeNamespaces(ctx, "foreign", namespaces, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	payload := []byte(strings.Repeat("x", benchForeignBytes))
-	err = parallel(ctx, benchForeign, 16, func(ctx context.Context, i int) error {
+	keys, payload := make([]types.NamespacedName, n), []byte(strings.Repeat("x", bytes))
+	err = parallel(ctx, n, benchWorkers, func(ctx context.Context, i int) error {
 		s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespaces[i%len(namespaces)], Name: fmt.Sprintf("s-%04d", i),
+			Namespace: in[i%len(in)], Name: fmt.Sprintf("s-%05d", i),
 			Labels: map[string]string{"app": "other"}, Annotations: map[string]string{"note": "of no concern"},
 		}, Data: map[string][]byte{"payload": payload}}
+		keys[i] = client.ObjectKeyFromObject(s)
 		return l.admin.Create(ctx, s)
 	})
 	if err != nil {
-		return fmt.Errorf("creating other people's Secrets: %w", err)
+		return nil, fmt.Errorf("creating other people's Secrets: %w", err)
 	}
-	return l.settle(ctx)
+	return keys, l.settle(ctx)
 }

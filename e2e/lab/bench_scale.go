@@ -38,19 +38,14 @@ func benchScale(ctx context.Context, l *lab) ([]figure, error) {
 		return nil, err
 	}
 	defer watcher.stop()
-	keys := make([]string, scaleCertificates)
-	err = parallel(ctx, scaleCertificates, benchWorkers, func(ctx context.Context, i int) error {
-		c := benchCertificate(namespaces[i%len(namespaces)], fmt.Sprintf("c-%05d", i))
-		keys[i] = c.Namespace + "/" + c.Name
-		return l.admin.Create(ctx, c)
-	})
+	keys, err := l.makeCertificates(ctx, namespaces, scaleCertificates, nil)
 	if err != nil {
-		return nil, fmt.Errorf("creating Certificates: %w", err)
+		return nil, err
 	}
 	if _, err := watcher.wait(ctx, keys, 20*time.Minute); err != nil {
 		return nil, err
 	}
-	secrets, err := l.makeManySecrets(ctx)
+	secrets, err := l.makeSecrets(ctx, 10, scaleForeign, 1000)
 	if err != nil {
 		return nil, err
 	}
@@ -84,27 +79,6 @@ func benchScale(ctx context.Context, l *lab) ([]figure, error) {
 		{Name: "writes for a label on each of those Secrets", Value: writes, Unit: "writes"},
 		{Name: "live reads for a label on each of those Secrets", Value: reads, Unit: "reads"},
 	}, nil
-}
-
-// makeManySecrets creates Secrets that concern the daemon in no way.
-func (l *lab) makeManySecrets(ctx context.Context) ([]types.NamespacedName, error) {
-	namespaces, err := l.makeNamespaces(ctx, "foreign", 10, nil)
-	if err != nil {
-		return nil, err
-	}
-	keys := make([]types.NamespacedName, scaleForeign)
-	err = parallel(ctx, scaleForeign, rawClients, func(ctx context.Context, i int) error {
-		s := &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[i%len(namespaces)], Name: fmt.Sprintf("s-%05d", i), Labels: map[string]string{"app": "other"}},
-			Data:       map[string][]byte{"payload": []byte(strings.Repeat("x", 1000))},
-		}
-		keys[i] = client.ObjectKeyFromObject(s)
-		return l.admin.Create(ctx, s)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("creating other people's Secrets: %w", err)
-	}
-	return keys, l.settle(ctx)
 }
 
 // restartUntilFirst starts the daemon anew and returns how long it took until a Certificate had been reconciled.
@@ -181,15 +155,11 @@ func benchRSA(ctx context.Context, l *lab) ([]figure, error) {
 		return nil, err
 	}
 	raw := rawKeyRate()
-	keys := make([]string, rsaCertificates)
-	err = parallel(ctx, rsaCertificates, benchWorkers, func(ctx context.Context, i int) error {
-		c := benchCertificate(namespaces[i%len(namespaces)], fmt.Sprintf("r-%04d", i))
+	keys, err := l.makeCertificates(ctx, namespaces, rsaCertificates, func(c *cmapi.Certificate) {
 		c.Spec.PrivateKey = &cmapi.CertificatePrivateKey{Algorithm: cmapi.RSAKeyAlgorithm, Size: 2048}
-		keys[i] = c.Namespace + "/" + c.Name
-		return l.admin.Create(ctx, c)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("creating Certificates: %w", err)
+		return nil, err
 	}
 	if err := l.settle(ctx); err != nil {
 		return nil, err
@@ -216,7 +186,7 @@ func (l *lab) rsaFloor(ctx context.Context, namespaces []string) (float64, error
 	if err := l.stop(); err != nil {
 		return 0, err
 	}
-	model, err := l.issuedModel(ctx, namespaces[0], "r-0000")
+	model, err := l.issuedModel(ctx, namespaces[0])
 	if err != nil {
 		return 0, err
 	}
