@@ -77,6 +77,10 @@ func (r *Reconciler) objectEvents() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 			r.note(e.Object)
+			if e.IsInInitialList {
+				r.itself(e.Object).enqueue(q)
+				return
+			}
 			wake := r.concerns(ctx, e.Object, r.echoes(e.Object, e.Object))
 			maps.Copy(wake, r.namesakes(ctx, e.Object))
 			wake.enqueue(q)
@@ -111,6 +115,19 @@ func (r *Reconciler) note(obj client.Object) {
 func (r *Reconciler) echoes(before, after client.Object) bool {
 	source, ok := sourceOf(before)
 	return ok && r.memory.caughtUp(source, after, false)
+}
+
+// itself returns the sources that an object names or is. That is enough of what was there at the start: every source, and every
+// mirror, has an event of its own, and no worker starts before the caches are full.
+func (r *Reconciler) itself(obj client.Object) keys {
+	wake := keys{}
+	if source, ok := sourceOf(obj); ok {
+		wake.add(source)
+	}
+	if speaks(obj) && !r.excluded(obj.GetNamespace()) {
+		wake.add(client.ObjectKeyFromObject(obj))
+	}
+	return wake
 }
 
 // concerns returns the source that an object mirrors, unless the event is an echo, and the object itself when it is a source
