@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -371,5 +372,29 @@ func TestHoldOff(t *testing.T) {
 	h.forget(key)
 	if len(h.m) != 0 {
 		t.Errorf("left behind: %v", h.m)
+	}
+}
+
+// What has begun goes on for a while when the daemon is told to stop, and no longer.
+func TestFinishing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parent, stop := context.WithCancel(t.Context())
+		ctx, done := finishing(parent)
+		defer done()
+		stop()
+		time.Sleep(finishTime - time.Nanosecond)
+		synctest.Wait()
+		if ctx.Err() != nil {
+			t.Error("cut off before its time")
+		}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if ctx.Err() == nil {
+			t.Error("goes on for ever")
+		}
+	})
+	ctx, done := finishing(context.Background())
+	if done(); ctx.Err() == nil {
+		t.Error("not at its end")
 	}
 }

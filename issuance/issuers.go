@@ -38,7 +38,8 @@ type Issuers struct {
 	Now     func() time.Time // nil means time.Now
 	// ClusterNamespace is where the Secrets of ClusterIssuers lie.
 	ClusterNamespace string
-	// Recheck is as in Certificates.
+	// Recheck bounds how long a timer runs before the clock is looked at again, since a timer knows nothing of a clock that was set or a
+	// machine that slept. Zero means ten minutes.
 	Recheck time.Duration
 }
 
@@ -58,7 +59,7 @@ func (r *Issuers) Setup(mgr ctrl.Manager) error {
 		For(r.newObject()).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.issuersOf), builder.WithPredicates(news)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, RateLimiter: backOffLimiter(5 * time.Minute)}).
-		Complete(counted{r, name})
+		Complete(newCounted(r, name))
 }
 
 func (r *Issuers) newObject() client.Object {

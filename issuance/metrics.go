@@ -3,6 +3,7 @@ package issuance
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +43,10 @@ var (
 	syncErrors = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "certmanager_controller_sync_error_count", Help: "Reconciles of a controller that failed.",
 	}, []string{"controller"})
+	firstReconcile = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "trustglass_first_reconcile_timestamp_seconds",
+		Help: "Unix time of a controller's first reconcile: less process_start_time_seconds, how long it took to get to work.",
+	}, []string{"controller"})
 	clockCounter = prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "certmanager_clock_time_seconds", Help: "The daemon's clock in seconds since the epoch.",
 	}, clockSeconds)
@@ -52,14 +57,22 @@ var (
 
 func clockSeconds() float64 { return float64(time.Now().Unix()) }
 
-// counted counts a reconciler's calls and errors.
+// counted counts a reconciler's calls and errors, and notes when the first one comes.
 type counted struct {
 	reconcile.Reconciler
-	name string
+	name  string
+	begun atomic.Bool
+}
+
+func newCounted(r reconcile.Reconciler, name string) *counted {
+	return &counted{Reconciler: r, name: name}
 }
 
 // Reconcile implements reconcile.Reconciler.
-func (c counted) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+func (c *counted) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if !c.begun.Swap(true) {
+		firstReconcile.WithLabelValues(c.name).Set(float64(time.Now().UnixMilli()) / 1000)
+	}
 	syncCalls.WithLabelValues(c.name).Inc()
 	res, err := c.Reconciler.Reconcile(ctx, req)
 	if err != nil {
@@ -73,7 +86,7 @@ type collector struct{ cache client.Reader }
 
 // RegisterMetrics registers the series of Certificates and issuers.
 func RegisterMetrics(reg prometheus.Registerer, cache client.Reader) error {
-	for _, c := range []prometheus.Collector{collector{cache}, syncCalls, syncErrors, clockCounter, clockGauge} {
+	for _, c := range []prometheus.Collector{collector{cache}, syncCalls, syncErrors, firstReconcile, clockCounter, clockGauge} {
 		if err := reg.Register(c); err != nil {
 			return fmt.Errorf("registering the metrics of certificates: %w", err)
 		}
@@ -88,9 +101,13 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
+// collectTime bounds how long a scrape waits for a cache that is not filled yet; then it does without its objects.
+const collectTime = 5 * time.Second
+
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
-	ctx := context.Background() // the cache answers from memory
+	ctx, cancel := context.WithTimeout(context.Background(), collectTime) // the cache answers from memory, once it is filled
+	defer cancel()
 	var certificates cmapi.CertificateList
 	if c.cache.List(ctx, &certificates, client.UnsafeDisableDeepCopy) == nil {
 		for i := range certificates.Items {

@@ -48,8 +48,7 @@ type Certificates struct {
 	// CopiedAnnotations are prefixes of the annotations that a request inherits from its Certificate; "*" stands for all and
 	// a leading "-" takes some away.
 	CopiedAnnotations []string
-	// Recheck bounds how long a timer runs before the clock is looked at again, since a timer knows nothing of a clock that
-	// was set or a machine that slept. Zero means ten minutes.
+	// Recheck is how often the clock is looked at for renewals and expiries: so late a clock that was set is noticed. Zero means 10 s.
 	Recheck time.Duration
 	// Workers is how many Certificates are worked on at a time. Zero means 1.
 	Workers int
@@ -57,6 +56,7 @@ type Certificates struct {
 	writer  writer
 	breaker breaker
 	holdOff holdOff
+	alarms  *alarms
 }
 
 // Identity is how the API server knows a client.
@@ -72,15 +72,17 @@ func (r *Certificates) Setup(mgr ctrl.Manager) error {
 		r.Now = time.Now
 	}
 	if r.Recheck == 0 {
-		r.Recheck = 10 * time.Minute
+		r.Recheck = 10 * time.Second
 	}
 	r.writer = writer{client: r.Client, secrets: r.Secrets, written: &written{}, now: r.Now, identity: r.Identity}
+	r.alarms = newAlarms(r.Now, r.Recheck)
 	return ctrl.NewControllerManagedBy(mgr).Named("certificates").
 		For(&cmapi.Certificate{}).
 		Owns(&cmapi.CertificateRequest{}, builder.WithPredicates(news)).
 		WatchesMetadata(&corev1.Secret{}, forgetting{handler.EnqueueRequestsFromMapFunc(r.certificatesOf), r.Secrets}, builder.WithPredicates(news)).
+		WatchesRawSource(r.alarms).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers, RateLimiter: backOffLimiter(30 * time.Second)}).
-		Complete(counted{r, "certificates"})
+		Complete(newCounted(r, "certificates"))
 }
 
 // news leaves out what was there when a controller started: it looks at each of its own objects then, and thereby at all else.
@@ -97,6 +99,7 @@ func (r *Certificates) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Re
 	switch {
 	case s == nil:
 		r.holdOff.forget(req.NamespacedName)
+		r.alarms.set(req.NamespacedName, time.Time{})
 		return ctrl.Result{}, err
 	case err != nil:
 		r.holdOff.failed(s.Cert, s.Now)
@@ -107,6 +110,8 @@ func (r *Certificates) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Re
 		return ctrl.Result{RequeueAfter: writtenFor}, nil
 	}
 	d, discard := decide(s.State)
+	ctx, done := finishing(ctx)
+	defer done()
 	after, err := r.carryOut(ctx, s.State, d, discard)
 	if err == nil {
 		err = r.tidy(ctx, s, d, history)
@@ -121,15 +126,25 @@ func (r *Certificates) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Re
 		return ctrl.Result{}, err
 	}
 	r.holdOff.forget(req.NamespacedName)
-	return ctrl.Result{RequeueAfter: r.delay(after)}, nil
+	if soonest := s.Now.Add(time.Millisecond); !after.IsZero() && after.Before(soonest) {
+		after = soonest
+	}
+	r.alarms.set(req.NamespacedName, after)
+	return ctrl.Result{}, nil
 }
 
-// delay returns how long to wait until a time, at most Recheck; zero for none.
-func (r *Certificates) delay(until time.Time) time.Duration {
-	if until.IsZero() {
-		return 0
+// finishTime is how long work that has begun may go on when the daemon is told to stop.
+const finishTime = 10 * time.Second
+
+// finishing returns a context for carrying out what was decided: it outlives its parent by finishTime. Half an issuance, which loses its
+// key with the process, costs the next daemon a request and a signature; the other half takes a moment.
+func finishing(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	stop := context.AfterFunc(parent, func() { time.AfterFunc(finishTime, cancel) })
+	return ctx, func() {
+		stop()
+		cancel()
 	}
-	return min(max(until.Sub(r.Now()), time.Millisecond), r.Recheck)
 }
 
 // certificatesOf maps a Secret to the Certificates that name it, or whose next key it holds.

@@ -57,7 +57,7 @@ func (r *Requests) Setup(mgr ctrl.Manager, certificates *Certificates) error {
 		Watches(&cmapi.ClusterIssuer{}, handler.EnqueueRequestsFromMapFunc(r.requestsTo), builder.WithPredicates(news)).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.requestsKeyedBy), builder.WithPredicates(news)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers, RateLimiter: backOffLimiter(5 * time.Minute)}).
-		Complete(counted{r, "certificaterequests"})
+		Complete(newCounted(r, "certificaterequests"))
 }
 
 // Reconcile takes one request as far as it can go now.

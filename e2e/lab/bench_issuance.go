@@ -568,7 +568,7 @@ func (l *lab) restart(ctx context.Context) (writeCounts, error) {
 }
 
 // metricsPause comes between two looks at the daemon's metrics: with 10,000 Certificates they are 70,000 lines.
-const metricsPause = 250 * time.Millisecond
+const metricsPause = time.Second
 
 // reconciled waits until the daemon's queues have had work and are empty for two seconds.
 func (l *lab) reconciled(ctx context.Context) error {
