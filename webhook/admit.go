@@ -19,8 +19,8 @@ type verdict struct {
 	problems field.ErrorList
 	warnings []string
 	patch    []patchOp
-	// judged is a request whose approval or denial still has to be permitted.
-	judged *cmapi.CertificateRequest
+	// judged is the approval or denial that still has to be permitted.
+	judged *approval
 }
 
 // mutate stamps new requests; everything else stays as it is.
@@ -120,10 +120,10 @@ func validateRequest(req *admissionv1.AdmissionRequest) (v verdict, err error) {
 	case req.Operation == admissionv1.Update && req.SubResource == "":
 		return validateChange(req, validation.CertificateRequestUpdate)
 	case req.Operation == admissionv1.Update && req.SubResource == "status":
-		var judged *cmapi.CertificateRequest
+		var judged *approval
 		v, err := validateChange(req, func(old, new *cmapi.CertificateRequest) field.ErrorList {
 			if validation.Judged(old, new) {
-				judged = new
+				judged = &approval{issuer: new.Spec.IssuerRef, namespace: new.Namespace}
 			}
 			return validation.CertificateRequestStatusUpdate(old, new)
 		})

@@ -31,15 +31,20 @@ func (k *keeper) applyCA(ctx context.Context, s *seen, what step) (_ *authority,
 	}
 	switch what {
 	case create, replace:
-		a.next = nil
+		a.next, a.held = nil, time.Time{}
 		a.current, err = newCA(s.now, k.lifetimes.CA)
 	case stage:
+		a.held = time.Time{}
 		a.next, err = newCA(s.now, k.lifetimes.CA)
+	case mark:
+		a.held = s.now.Truncate(time.Second) // as it is written
+	case doubt:
+		a.held = time.Time{}
 	case promote:
 		if a.current != nil {
 			a.retired = append(a.retired, a.current.Certs[0])
 		}
-		a.current, a.next = a.next, nil
+		a.current, a.next, a.held = a.next, nil, time.Time{}
 	}
 	if err != nil {
 		return nil, err
@@ -61,9 +66,11 @@ func (k *keeper) applyCA(ctx context.Context, s *seen, what step) (_ *authority,
 	return a, nil
 }
 
-// inject makes a configuration call us and trust the CA, in one write or none, and returns its caBundles.
-func (k *keeper) inject(ctx context.Context, c *configuration, ca *authority, now time.Time) (bundles [][]byte, err error) {
+// inject makes a configuration call us and trust the CA, in one write or none. On an error the configuration is taken to be as it was
+// seen: if it is not, the next look tells.
+func (k *keeper) inject(ctx context.Context, c *configuration, ca *authority, now time.Time) (err error) {
 	trusted := ca.trusted(now)
+	var bundles [][]byte
 	changed, moved := false, false
 	for _, w := range c.webhooks {
 		bundle := mergeBundle(w.bundle, trusted, now)
@@ -77,14 +84,16 @@ func (k *keeper) inject(ctx context.Context, c *configuration, ca *authority, no
 	case changed:
 		err = k.applyBundles(ctx, c, bundles)
 	default:
-		return bundles, nil
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("writing %s %s: %w", c.kind, ConfigurationName, err)
+		return fmt.Errorf("writing %s %s: %w", c.kind, ConfigurationName, err)
 	}
-	k.injected = now
+	for i := range c.webhooks {
+		c.webhooks[i].bundle, c.webhooks[i].url = bundles[i], c.webhooks[i].target
+	}
 	log.FromContext(ctx).Info("made the API server trust the webhook's CA", "kind", c.kind)
-	return bundles, nil
+	return nil
 }
 
 // applyBundles writes every caBundle: what an apply leaves out, it gives up.

@@ -1,12 +1,23 @@
 package webhook
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -104,4 +115,142 @@ func TestApproval(t *testing.T) {
 	}
 	r.Status.Conditions[0].Message = "reworded"
 	refused(t, testenv.Admin().Status().Update(ctx, r), "status.conditions: Forbidden: condition Approved can't be changed or removed")
+}
+
+// asker is an API server that is asked about users' rights, and nothing else.
+type asker struct {
+	client.Client
+	answer func(context.Context, *authorizationv1.SubjectAccessReview) (bool, error)
+}
+
+func (a *asker) Create(ctx context.Context, obj client.Object, _ ...client.CreateOption) (err error) {
+	review := obj.(*authorizationv1.SubjectAccessReview)
+	review.Status.Allowed, err = a.answer(ctx, review)
+	return err
+}
+
+// mapped is a RESTMapper that knows what it is told to.
+type mapped struct {
+	meta.RESTMapper
+	answer func(schema.GroupKind) (*meta.RESTMapping, error)
+}
+
+func (m mapped) RESTMapping(gk schema.GroupKind, _ ...string) (*meta.RESTMapping, error) {
+	return m.answer(gk)
+}
+
+// A right that is given or taken counts a second later, a kind that is found for half a minute, one that is not for two seconds. A
+// RESTMapper costs requests: there is one for each lookup, however often it is asked.
+func TestApprovalsAreRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var questions, mappers, lookups int
+		known := false
+		a := newApprovals(
+			&asker{answer: func(_ context.Context, review *authorizationv1.SubjectAccessReview) (bool, error) {
+				questions++
+				return review.Spec.ResourceAttributes.Name == "issuers.cert-manager.io/*", nil
+			}},
+			func(context.Context) (meta.RESTMapper, error) {
+				mappers++
+				return mapped{answer: func(gk schema.GroupKind) (*meta.RESTMapping, error) {
+					if lookups++; !known {
+						return nil, &meta.NoKindMatchError{GroupKind: gk}
+					}
+					return &meta.RESTMapping{Resource: schema.GroupVersionResource{Group: gk.Group, Resource: "issuers"}, Scope: meta.RESTScopeNamespace}, nil
+				}}, nil
+			})
+		own := approval{issuer: cmmeta.IssuerReference{Name: "ca"}, namespace: "ns"}
+		external := approval{issuer: cmmeta.IssuerReference{Name: "ca", Kind: "Issuer", Group: "example.io"}, namespace: "ns"}
+		bob := alice
+		bob.Username = "bob"
+		for i, step := range []struct {
+			after                       time.Duration
+			user                        *authenticationv1.UserInfo
+			on                          approval
+			known                       bool
+			want                        string // of the refusal
+			questions, mappers, lookups int
+		}{
+			{0, &alice, own, false, "", 1, 0, 0},
+			{0, &alice, own, false, "", 1, 0, 0},
+			{0, &bob, own, false, "", 2, 0, 0},
+			{answerTTL - 1, &alice, own, false, "", 2, 0, 0},
+			{1, &alice, own, false, "", 3, 0, 0},
+			{0, &alice, external, false, "does not exist", 3, 1, 11}, // during one second, ten times a second
+			{unknownTTL - 1, &alice, external, true, "does not exist", 3, 1, 11},
+			{1, &alice, external, true, `user "alice" does not have`, 5, 2, 12},
+			{kindTTL - 1, &alice, external, false, `user "alice" does not have`, 7, 2, 12},
+			{1, &alice, external, false, "does not exist", 7, 3, 23},
+		} {
+			<-time.After(step.after)
+			known = step.known
+			problem, err := a.check(t.Context(), step.user, step.on)
+			if err != nil || (problem == nil) != (step.want == "") || problem != nil && !strings.Contains(problem.Error(), step.want) {
+				t.Errorf("%d: %v, %v", i, problem, err)
+			}
+			if questions != step.questions || mappers != step.mappers || lookups != step.lookups {
+				t.Fatalf("%d: %d questions, %d mappers, %d lookups", i, questions, mappers, lookups)
+			}
+		}
+	})
+}
+
+// What can't be a name is not looked for, nor repeated to whoever sent it.
+func TestLongNames(t *testing.T) {
+	always := &asker{answer: func(context.Context, *authorizationv1.SubjectAccessReview) (bool, error) { return true, nil }}
+	a := newApprovals(always, nil) // a lookup would panic
+	long := strings.Repeat("a", 254)
+	ca := cmmeta.IssuerReference{Name: "ca"}
+	for _, tc := range []struct {
+		want string // empty: permitted
+		on   approval
+	}{
+		{"", approval{issuer: cmmeta.IssuerReference{Name: long[:253]}, namespace: long[:63]}},
+		{"spec.issuerRef.group: Too long: may not be more than 253 bytes", approval{issuer: cmmeta.IssuerReference{Name: "ca", Kind: "Issuer", Group: long}}},
+		{"spec.issuerRef.kind: Too long: may not be more than 63 bytes", approval{issuer: cmmeta.IssuerReference{Name: "ca", Kind: long[:64], Group: "example.io"}}},
+		{"spec.issuerRef.name: Too long: may not be more than 253 bytes", approval{issuer: cmmeta.IssuerReference{Name: long}}},
+		{"metadata.namespace: Too long: may not be more than 63 bytes", approval{issuer: ca, namespace: long[:64]}},
+	} {
+		got := ""
+		if problem, err := a.check(t.Context(), &alice, tc.on); err != nil {
+			t.Error(err)
+		} else if problem != nil {
+			got = problem.Error()
+		}
+		if got != tc.want {
+			t.Errorf("got %q, want %q", got, tc.want)
+		}
+	}
+}
+
+// An API server that does not answer holds a lookup no longer than its context.
+func TestLookupEnds(t *testing.T) {
+	asked := make(chan struct{}, 1)
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+	}))
+	defer silent.Close()
+	for _, httpClient := range []*http.Client{silent.Client(), {}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		mapper, err := mappers(&rest.Config{Host: silent.URL}, httpClient)(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := mapper.RESTMapping(schema.GroupKind{Group: "example.io", Kind: "Issuer"})
+			done <- err
+		}()
+		<-asked
+		cancel()
+		select {
+		case err := <-done:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("the lookup does not end")
+		}
+	}
 }

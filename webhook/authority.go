@@ -31,6 +31,9 @@ const (
 	keyNextCert = "next.crt"
 	keyNextKey  = "next.key"
 
+	// annNextHeld says since when every configuration trusts the staged CA.
+	annNextHeld = "trustglass.io/next-ca-trusted-since"
+
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	managedBy      = "trustglass"
 
@@ -45,6 +48,7 @@ type authority struct {
 	foreign bool // a Secret of that name that is not ours
 	current *pki.KeyPair
 	next    *pki.KeyPair
+	held    time.Time           // since when every configuration has been seen to trust next; zero: not yet
 	retired []*x509.Certificate // trusted, and not signing any more
 }
 
@@ -52,7 +56,11 @@ type authority struct {
 func parseAuthority(s *corev1.Secret) *authority {
 	a := &authority{version: s.ResourceVersion, uid: s.UID, foreign: s.Labels[labelManagedBy] != managedBy}
 	a.current = parseCA(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey])
-	a.next = parseCA(s.Data[keyNextCert], s.Data[keyNextKey])
+	if a.next = parseCA(s.Data[keyNextCert], s.Data[keyNextKey]); a.next != nil {
+		if held, err := time.Parse(time.RFC3339, s.Annotations[annNextHeld]); err == nil {
+			a.held = held
+		}
+	}
 	for _, c := range ownCAs(s.Data[corev1.ServiceAccountRootCAKey]) {
 		if !a.signs(c) {
 			a.retired = append(a.retired, c)
@@ -70,19 +78,24 @@ func parseCA(cert, key []byte) *pki.KeyPair {
 }
 
 func (a *authority) signs(c *x509.Certificate) bool {
-	return a.current != nil && a.current.Certs[0].Equal(c) || a.next != nil && a.next.Certs[0].Equal(c)
+	return slices.ContainsFunc(a.signers(), c.Equal)
 }
 
 // trusted returns every CA whose leaves may be served, the one that lasts longest first: the order does not change when the next CA
 // becomes the current one.
 func (a *authority) trusted(now time.Time) []*x509.Certificate {
+	return newestFirst(append(a.signers(), a.retired...), now)
+}
+
+// signers returns the CAs whose keys there are.
+func (a *authority) signers() []*x509.Certificate {
 	var out []*x509.Certificate
-	for _, pair := range []*pki.KeyPair{a.next, a.current} {
+	for _, pair := range []*pki.KeyPair{a.current, a.next} {
 		if pair != nil {
 			out = append(out, pair.Certs[0])
 		}
 	}
-	return newestFirst(append(out, a.retired...), now)
+	return out
 }
 
 // newestFirst drops what has expired or is there twice.
@@ -109,6 +122,9 @@ func (a *authority) secret(namespace string, now time.Time) (*corev1.Secret, err
 		},
 		Type: corev1.SecretTypeTLS,
 		Data: map[string][]byte{corev1.ServiceAccountRootCAKey: pki.EncodeCertificates(a.trusted(now)...)},
+	}
+	if !a.held.IsZero() {
+		s.Annotations[annNextHeld] = a.held.UTC().Format(time.RFC3339)
 	}
 	for _, e := range []struct {
 		pair      *pki.KeyPair
@@ -138,6 +154,7 @@ func newCA(now time.Time, lifetime time.Duration) (*pki.KeyPair, error) {
 	}
 	template.IsCA, template.BasicConstraintsValid, template.MaxPathLenZero = true, true, true
 	template.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} // holds for all that it signs
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return nil, fmt.Errorf("signing the webhook CA: %w", err)

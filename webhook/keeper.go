@@ -55,22 +55,15 @@ type keeper struct {
 
 	poke  chan struct{}
 	state atomic.Pointer[serving]
-	// injected is when a configuration was last made to trust a CA.
-	injected time.Time
+	held  holdings // reconcile's alone
 }
 
 // serving is what the server answers with, and who has to trust it.
 type serving struct {
 	leaf    *tls.Certificate
+	ca      *x509.Certificate // which signed it
 	names   []string
 	trusted [][]byte // the caBundles that must
-}
-
-// seen is all that a decision is made from.
-type seen struct {
-	now     time.Time
-	ca      *authority // nil: absent
-	configs []configuration
 }
 
 // run keeps everything true until ctx ends. It is told of changes by watches, which it does not depend on.
@@ -106,34 +99,36 @@ func (k *keeper) run(ctx context.Context) error {
 	}
 }
 
-// reconcile observes, decides and applies once, and says when to look again.
+// reconcile observes, decides and applies once, and says when to look again. Where a write fails, it still serves a leaf of a CA that
+// every configuration trusts, and renews it: whatever is in the way must not end what works.
 func (k *keeper) reconcile(ctx context.Context) (due time.Time, err error) {
 	s, err := k.observe(ctx)
 	if err != nil {
 		return due, err
 	}
-	what, due := decide(s.ca, k.lifetimes, s.now)
-	if s.ca, err = k.applyCA(ctx, s, what); err != nil {
-		return due, err
-	}
-	if what != keep {
-		_, due = decide(s.ca, k.lifetimes, s.now)
-	}
 	aim(s.configs, k.url)
-	next := &serving{names: namesOf(k.namespace, s.configs)}
-	var errs []error
-	for i := range s.configs {
-		bundles, err := k.inject(ctx, &s.configs[i], s.ca, s.now)
-		next.trusted, errs = append(next.trusted, bundles...), append(errs, err)
+	what, due := decide(s, k.lifetimes)
+	ca, failed := k.applyCA(ctx, s, what)
+	switch {
+	case failed == nil:
+		s.ca = ca
+	case s.ca == nil || s.ca.foreign:
+		return due, failed // there is nothing to sign with; what is served goes on being served
 	}
-	if err := errors.Join(errs...); err != nil {
-		return due, err // what is served goes on being served
+	if failed == nil && what != keep {
+		_, due = decide(s, k.lifetimes)
 	}
-	leafDue, err := k.renewLeaf(ctx, next, s.ca, s.now)
-	if err != nil {
+	k.held = k.held.update(s.ca.signers(), s.bundles(), s.now) // what is about to be healed was not trusted meanwhile
+	if failed == nil || what != doubt {
+		for i := range s.configs {
+			failed = errors.Join(failed, k.inject(ctx, &s.configs[i], s.ca, s.now))
+		}
+		k.held = k.held.update(s.ca.signers(), s.bundles(), s.now)
+	}
+	leafDue, err := k.renewLeaf(ctx, s, failed)
+	if err := errors.Join(failed, err); err != nil {
 		return due, err
 	}
-	report(next, s.ca)
 	if leafDue.Before(due) {
 		due = leafDue
 	}
@@ -188,25 +183,34 @@ func configurationOf(obj client.Object) configuration {
 	return c
 }
 
-// renewLeaf makes next serve the leaf that there is, or a new one where it has to be.
-func (k *keeper) renewLeaf(ctx context.Context, next *serving, ca *authority, now time.Time) (due time.Time, err error) {
+// renewLeaf serves the leaf that there is, or a new one where it has to be. failed is what went wrong before.
+func (k *keeper) renewLeaf(ctx context.Context, s *seen, failed error) (due time.Time, err error) {
+	next := &serving{names: namesOf(k.namespace, s.configs), trusted: s.bundles()}
 	var have *x509.Certificate
-	if s := k.state.Load(); s != nil {
-		next.leaf, have = s.leaf, s.leaf.Leaf
+	old := k.state.Load()
+	if old != nil {
+		next.leaf, next.ca, have = old.leaf, old.ca, old.leaf.Leaf
 	}
-	needed, due := leafDue(have, ca.current.Certs[0], next.names, now)
-	if settled := k.injected.Add(settle); needed && now.Before(settled) && trustedEverywhere(next, now) == nil {
-		k.state.Store(next) // API servers trust this leaf that have not heard of the new CA yet
-		return settled, nil
+	pair, due := choose(s.ca, have, trustedEverywhere(next, s.now) == nil, k.held, s.now)
+	if pair == nil && old == nil {
+		return due, errors.New("there is no CA that every webhook configuration trusts: no certificate is served")
 	}
-	if needed {
-		if next.leaf, err = newLeaf(ca.current, next.names, now, k.lifetimes.Leaf); err != nil {
-			return due, err
+	if pair != nil {
+		var needed bool
+		if needed, due = leafDue(have, pair.Certs[0], next.names, s.now); needed {
+			if next.leaf, err = newLeaf(pair, next.names, s.now, k.lifetimes.Leaf); err != nil {
+				return due, err
+			}
+			next.ca = pair.Certs[0]
+			_, due = leafDue(next.leaf.Leaf, next.ca, next.names, s.now)
+			log.FromContext(ctx).Info("serving a new webhook certificate", "notAfter", next.leaf.Leaf.NotAfter)
 		}
-		_, due = leafDue(next.leaf.Leaf, ca.current.Certs[0], next.names, now)
-		log.FromContext(ctx).Info("serving a new webhook certificate", "notAfter", next.leaf.Leaf.NotAfter)
+	}
+	if failed != nil && old != nil && trustedEverywhere(next, s.now) != nil {
+		next.trusted = old.trusted // not to be ready any more would take away those who do trust it
 	}
 	k.state.Store(next)
+	report(next, s.ca)
 	return due, nil
 }
 

@@ -1,9 +1,14 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -187,45 +192,269 @@ func TestHealing(t *testing.T) {
 	}
 }
 
-// So does each write of a CA's change: a crash between two of them leaves what is served trusted, and the change goes on.
-func TestHealingAChange(t *testing.T) {
-	for _, applied := range []bool{false, true} {
-		l := newLab(t)
-		l.install()
-		f := &fault{applied: applied}
-		k := l.keeper(f.client(daemonClient(t)))
-		look := func(fails int32) {
-			t.Helper()
-			f.in.Store(fails)
-			if _, err := k.reconcile(ctx); errors.Is(err, errInjected) != (fails > 0) || fails == 0 && err != nil {
-				t.Fatalf("applied: %v: %v", applied, err)
-			}
-			if err := trustedEverywhere(k.state.Load(), l.clock.now()); err != nil {
-				t.Errorf("applied: %v: what is served is not trusted: %v", applied, err)
-			}
-		}
-		look(0)
-		before := testenv.Writes(t)
-		l.clock.jump(365 * day / 3 * 2)
-		if _, err := k.reconcile(ctx); err != nil { // stages the next CA
-			t.Fatal(err)
-		}
-		l.clock.jump(time.Hour)
-		look(1) // the Secret's promotion
-		look(0)
-		if a := parseAuthority(caSecret(t)); len(a.retired) != 1 || a.next != nil {
-			t.Errorf("applied: %v: next %v, %d retired", applied, a.next != nil, len(a.retired))
-		}
-		want := map[string]int{"update secrets": 2, "apply validatingwebhookconfigurations": 1, "apply mutatingwebhookconfigurations": 1}
-		if diff := cmp.Diff(want, written(t, before)); diff != "" {
-			t.Errorf("applied: %v: writes (-want +got):\n%s", applied, diff)
+// stand is a keeper that looks when it is told to, at a clock that stands still until it is told to jump.
+type stand struct {
+	*lab
+	*keeper
+}
+
+// newStand returns a keeper that has looked once, beside a lab whose clock stands still.
+func newStand(t *testing.T, around func(client.WithWatch) client.Client) stand {
+	t.Helper()
+	l := newLab(t)
+	l.clock.stop()
+	l.install()
+	s := stand{lab: l, keeper: l.keeper(around(daemonClient(t)))}
+	s.look("")
+	return s
+}
+
+// again is a keeper after a restart: it remembers nothing.
+func (s stand) again(around func(client.WithWatch) client.Client) stand {
+	return stand{lab: s.lab, keeper: s.lab.keeper(around(daemonClient(s.t)))}
+}
+
+func asIs(c client.WithWatch) client.Client { return c }
+
+// look makes the keeper look once, with an error of this text or none, and checks that what it serves then is trusted.
+func (s stand) look(wantError string) *serving {
+	s.t.Helper()
+	_, err := s.reconcile(ctx)
+	if wantError == "" && err != nil || wantError != "" && (err == nil || !strings.Contains(err.Error(), wantError)) {
+		s.t.Fatalf("got the error %v, want %q", err, wantError)
+	}
+	return s.trusted()
+}
+
+// trusted returns what the keeper serves, and checks that every configuration trusts it, whatever the keeper believes.
+func (s stand) trusted() *serving {
+	s.t.Helper()
+	state := s.state.Load()
+	if state == nil {
+		s.t.Fatal("nothing is served")
+	}
+	live := &serving{leaf: state.leaf, names: state.names}
+	for _, obj := range configurations(s.t, s.address) {
+		live.trusted = append(live.trusted, bundleOf(s.t, obj))
+	}
+	for _, which := range []*serving{state, live} {
+		if err := trustedEverywhere(which, s.clock.now()); err != nil {
+			s.t.Fatalf("what is served is not trusted: %v", err)
 		}
 	}
+	return state
+}
+
+// by checks which CA a leaf is of.
+func (s stand) by(what string, leaf *serving, ca *x509.Certificate) {
+	s.t.Helper()
+	if !signedBy(leaf.leaf.Leaf, ca) {
+		s.t.Errorf("%s: the leaf is of another CA", what)
+	}
+}
+
+// refusing has writes to some kinds fail as long as it is on.
+type refusing struct {
+	kinds []string
+	on    atomic.Bool
+}
+
+func (r *refusing) refuses(kind string) error {
+	if r.on.Load() && slices.Contains(r.kinds, kind) {
+		return errInjected
+	}
+	return nil
+}
+
+func (r *refusing) client(c client.WithWatch) client.Client {
+	return interceptor.NewClient(c, interceptor.Funcs{
+		Update: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.UpdateOption) error {
+			if err := r.refuses("Secret"); err != nil {
+				return err
+			}
+			return c.Update(ctx, obj, opts...)
+		},
+		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			if err := r.refuses(obj.(interface{ GetKind() string }).GetKind()); err != nil {
+				return err
+			}
+			return c.Apply(ctx, obj, opts...)
+		},
+	})
+}
+
+// So does each write of a CA's change: a crash between two of them leaves what is served trusted, and the change goes on.
+func TestHealingAChange(t *testing.T) {
+	const writes = 5 // the staged CA, both configurations, the note that they trust it, the promotion
+	for n := range int32(writes) {
+		for _, applied := range []bool{false, true} {
+			t.Run(fmt.Sprintf("write %d, applied: %v", n+1, applied), func(t *testing.T) {
+				f := &fault{applied: applied}
+				s := newStand(t, f.client)
+				first, before, failures := s.state.Load().ca, testenv.Writes(t), 0
+				f.in.Store(n + 1)
+				looks := func() {
+					t.Helper()
+					for range 4 {
+						if _, err := s.reconcile(ctx); errors.Is(err, errInjected) {
+							s.trusted()
+							failures++
+							s = s.again(f.client) // what was remembered is lost with it
+							continue
+						} else if err != nil {
+							t.Fatal(err)
+						}
+						s.trusted()
+					}
+				}
+				s.clock.jump(365 * day / 3 * 2)
+				looks()
+				s.by("after staging", s.look(""), first)
+				s.clock.jump(time.Hour)
+				looks()
+				s.look("")
+				a := parseAuthority(caSecret(t))
+				s.by("in the end", s.state.Load(), a.current.Certs[0])
+				if len(a.retired) != 1 || a.next != nil || !a.held.IsZero() {
+					t.Errorf("next %v, held since %s, %d retired", a.next != nil, a.held, len(a.retired))
+				}
+				want := map[string]int{"update secrets": 3, "apply validatingwebhookconfigurations": 1, "apply mutatingwebhookconfigurations": 1}
+				if diff := cmp.Diff(want, written(t, before)); diff != "" || failures != 1 {
+					t.Errorf("%d failures, writes (-want +got):\n%s", failures, diff)
+				}
+			})
+		}
+	}
+}
+
+// As long as one configuration can't be written, the next CA does not sign, restarts or not; leaves of the first one are renewed. When
+// it can, the hour begins.
+func TestNextCAWaitsForEveryConfiguration(t *testing.T) {
+	r := &refusing{kinds: []string{kindValidating}}
+	s := newStand(t, r.client)
+	first := s.state.Load()
+	r.on.Store(true)
+	s.clock.jump(365 * day / 3 * 2)
+	staged := s.look("injected")
+	for range 3 {
+		s.clock.jump(6 * day)
+		renewed := s.look("injected")
+		if renewed.leaf == staged.leaf {
+			t.Error("a failing write keeps the leaf from being renewed")
+		}
+		s.by("while one can't be written", renewed, first.ca)
+		restarted := s.again(r.client)
+		s.by("after a restart", restarted.look("injected"), first.ca)
+	}
+	if a := parseAuthority(caSecret(t)); a.next == nil || !a.held.IsZero() {
+		t.Fatalf("promoted: %v, held since %s", a.next == nil, a.held)
+	}
+	r.on.Store(false)
+	s.look("") // makes it trusted
+	s.look("") // notes that it is
+	s.clock.jump(time.Hour - time.Second)
+	s.by("before the hour is over", s.look(""), first.ca)
+	next := parseAuthority(caSecret(t)).next.Certs[0]
+	s.clock.jump(time.Second)
+	s.by("after an hour", s.look(""), next)
+}
+
+// A daemon that died after it had staged a CA, before any configuration knew, comes back days later: what API servers have heard of is
+// served, and the hour begins then.
+func TestRestartBetweenStagingAndInjecting(t *testing.T) {
+	r := &refusing{kinds: []string{kindMutating, kindValidating}}
+	s := newStand(t, r.client)
+	first := s.state.Load().ca
+	s.clock.jump(365 * day / 3 * 2)
+	r.on.Store(true)
+	s.look("injected")
+	s.clock.jump(10 * day)
+	back := s.again(asIs)
+	s.by("at the restart", back.look(""), first)
+	s.by("a moment later", back.look(""), first)
+	a := parseAuthority(caSecret(t))
+	if a.next == nil || !a.held.Equal(s.clock.now().Truncate(time.Second)) {
+		t.Fatalf("promoted: %v, held since %s", a.next == nil, a.held)
+	}
+	s.clock.jump(time.Hour)
+	s.by("an hour later", back.look(""), a.next.Certs[0])
+}
+
+// The hour begins anew when a configuration loses the next CA. That is written down before the configuration is healed, or else whoever
+// comes next would take it for healed all the time.
+func TestHourBeginsAnew(t *testing.T) {
+	r := &refusing{kinds: []string{"Secret"}}
+	s := newStand(t, r.client)
+	obj := configurations(t, s.address)[1]
+	old := bundleOf(t, obj)
+	first := s.state.Load().ca
+	s.clock.jump(365 * day / 3 * 2)
+	s.look("")
+	s.look("")
+	both := bundleOf(t, obj)
+	s.clock.jump(59 * time.Minute)
+	patch := fmt.Appendf(nil, `[{"op":"replace","path":"/webhooks/0/clientConfig/caBundle","value":%q}]`, base64.StdEncoding.EncodeToString(old))
+	if err := testenv.Admin().Patch(ctx, obj, client.RawPatch("application/json-patch+json", patch)); err != nil {
+		t.Fatal(err)
+	}
+	r.on.Store(true)
+	s.by("before it is written down", s.look("injected"), first)
+	if !bytes.Equal(bundleOf(t, obj), old) {
+		t.Error("the configuration is healed before it is written down that it was not")
+	}
+	r.on.Store(false)
+	s.look("")
+	if !bytes.Equal(bundleOf(t, obj), both) || !parseAuthority(caSecret(t)).held.IsZero() {
+		t.Error("the configuration is not healed, or the hour goes on")
+	}
+	s.look("")
+	s.clock.jump(59 * time.Minute)
+	s.by("before a whole hour", s.look(""), first)
+	next := parseAuthority(caSecret(t)).next.Certs[0]
+	s.clock.jump(time.Minute)
+	s.by("after a whole hour", s.look(""), next)
+}
+
+// A Secret that can't be written keeps no leaf from being renewed.
+func TestLeafIsRenewedWithoutTheSecret(t *testing.T) {
+	r := &refusing{kinds: []string{"Secret"}}
+	s := newStand(t, r.client)
+	first := s.state.Load()
+	r.on.Store(true)
+	s.clock.jump(365 * day / 3 * 2)
+	if renewed := s.look("injected"); renewed.leaf == first.leaf {
+		t.Error("the leaf is not renewed")
+	}
+}
+
+// Whichever replica makes API servers trust another CA, each waits until they have heard.
+func TestReplicaWaitsForOthersWrites(t *testing.T) {
+	one := newStand(t, asIs)
+	other := one.again(asIs)
+	old := other.look("").ca
+	if err := testenv.Admin().Delete(ctx, caSecret(t)); err != nil {
+		t.Fatal(err)
+	}
+	before := testenv.Writes(t)
+	one.by("who writes", one.look(""), old)
+	written1 := written(t, before)
+	other.by("who finds it written", other.look(""), old)
+	if diff := cmp.Diff(written1, written(t, before)); diff != "" || len(written1) != 3 {
+		t.Errorf("the other replica writes too (-one +both):\n%s", diff)
+	}
+	one.clock.jump(settle - time.Nanosecond)
+	one.by("who writes, just before", one.look(""), old)
+	other.by("who finds it written, just before", other.look(""), old)
+	one.clock.jump(time.Nanosecond)
+	ca := parseAuthority(caSecret(t)).current.Certs[0]
+	one.by("who wrote", one.look(""), ca)
+	other.by("who found it written", other.look(""), ca)
 }
 
 // Whatever is taken away or damaged comes back, and callers do not notice: the old CA stays trusted beside the new one.
 func TestDamage(t *testing.T) {
 	l := newLab(t)
+	l.clock.stop()
 	l.install()
 	s, _ := l.start()
 	l.eventuallyAdmitted()
@@ -241,7 +470,7 @@ func TestDamage(t *testing.T) {
 		}
 		return nil
 	})
-	if now := s.keeper.state.Load(); string(now.leaf.Leaf.AuthorityKeyId) != string(old.leaf.Leaf.AuthorityKeyId) {
+	if l.looked(s).leaf != old.leaf {
 		t.Error("the new CA's leaf is served before API servers can have heard of it")
 	}
 	l.clock.jump(settle)
@@ -254,9 +483,9 @@ func TestDamage(t *testing.T) {
 	if err := testenv.Admin().Update(ctx, secret); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, "a third CA", func() error {
-		if a := parseAuthority(caSecret(t)); a.current == nil {
-			return errors.New("not yet")
+	testenv.Eventually(t, "a third CA beside the others", func() error {
+		if n := len(ownCAs(bundleOf(t, configurations(t, l.address)[0]))); n != 3 {
+			return fmt.Errorf("%d CAs", n)
 		}
 		return nil
 	})
@@ -296,9 +525,12 @@ func TestForeignSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := testenv.Writes(t)
-	k := l.keeper(daemonClient(t))
-	if _, err := k.reconcile(ctx); err == nil {
-		t.Error("a stranger's Secret is taken for ours")
+	s := &Server{keeper: l.keeper(daemonClient(t)), options: l.options}
+	if _, err := s.keeper.reconcile(ctx); err == nil || !strings.Contains(err.Error(), "the Secret cert-manager/trustglass-webhook-ca is not ours") {
+		t.Errorf("a stranger's Secret: %v", err)
+	}
+	if err := ready(s); err == nil || !strings.Contains(err.Error(), "the webhook has no certificate yet") {
+		t.Errorf("ready: %v", err)
 	}
 	if got := written(t, before); len(got) > 0 || caSecret(t).ResourceVersion != theirs.ResourceVersion {
 		t.Errorf("writes: %v", got)

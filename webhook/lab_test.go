@@ -3,6 +3,8 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -32,11 +34,21 @@ import (
 
 var ctx = context.Background()
 
-// clock runs, from where it is set.
-type clock struct{ ahead atomic.Int64 }
+// clock runs, from where it is set, until it is stopped.
+type clock struct{ ahead, stopped atomic.Int64 }
 
-func (c *clock) now() time.Time       { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) now() time.Time {
+	now := time.Now()
+	if at := c.stopped.Load(); at != 0 {
+		now = time.Unix(0, at)
+	}
+	return now.Add(time.Duration(c.ahead.Load()))
+}
+
 func (c *clock) jump(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// stop leaves it to jumps how time passes, however long the test takes.
+func (c *clock) stop() { c.stopped.Store(time.Now().UnixNano()) }
 
 // lab is the real API server with both shipped configurations, which call a server on this machine.
 type lab struct {
@@ -144,6 +156,45 @@ func wake(s *Server) {
 	case s.keeper.poke <- struct{}{}:
 	default:
 	}
+}
+
+// looked returns what a server's keeper serves after a look that began after the call: the second that ends from now on.
+func (l *lab) looked(s *Server) (state *serving) {
+	l.t.Helper()
+	for range 2 {
+		before := s.keeper.state.Load()
+		testenv.Eventually(l.t, "the keeper to look", func() error {
+			wake(s)
+			if state = s.keeper.state.Load(); state == before {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+	}
+	return state
+}
+
+// shown connects anew by every name of a server, as an API server would that has what each configuration trusts now, and returns an
+// error if it is not shown this certificate.
+func (l *lab) shown(s *Server, want *serving) error {
+	for _, obj := range configurations(l.t, l.address) {
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(bundleOf(l.t, obj))
+		for _, name := range want.names {
+			conn, err := tls.Dial("tcp", s.options.Address, &tls.Config{RootCAs: roots, ServerName: name, Time: l.clock.now})
+			if err != nil {
+				return fmt.Errorf("as %s, with what the %s trusts: %w", name, obj.GetObjectKind().GroupVersionKind().Kind, err)
+			}
+			got := conn.ConnectionState().PeerCertificates[0]
+			if err := conn.Close(); err != nil {
+				return err
+			}
+			if !got.Equal(want.leaf.Leaf) {
+				return fmt.Errorf("as %s it shows a certificate of %s", name, got.NotBefore)
+			}
+		}
+	}
+	return nil
 }
 
 // as returns a client of a user who has this ServiceAccount-like identity and may create requests and update their status.

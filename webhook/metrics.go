@@ -28,7 +28,9 @@ func RegisterMetrics(reg prometheus.Registerer) error {
 }
 
 func report(s *serving, ca *authority) {
-	expiration.WithLabelValues("ca").Set(float64(ca.current.Certs[0].NotAfter.Unix()))
+	if ca.current != nil { // else it could not be replaced
+		expiration.WithLabelValues("ca").Set(float64(ca.current.Certs[0].NotAfter.Unix()))
+	}
 	expiration.WithLabelValues("serving").Set(float64(s.leaf.Leaf.NotAfter.Unix()))
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"runtime/debug"
@@ -13,7 +12,9 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
@@ -24,16 +25,16 @@ const (
 )
 
 const (
-	// MaxBodyBytes is the largest admission request that is read: an object and its former self, each as large as etcd takes them.
-	MaxBodyBytes = 3 << 20
-	// maxPendingBytes bounds the bodies that are in memory at a time.
-	maxPendingBytes = 32 << 20
 	// answerTimeout bounds the work on one request. The API server waits ten seconds.
 	answerTimeout = 9 * time.Second
+	// maxAsking is how many requests may wait at a time for what the API server says of their users: more than it judges at a time.
+	maxAsking = 256
+	// maxAskingBytes is the largest of them, objects apart: far more than a user with its groups usually is.
+	maxAskingBytes = 64 << 10
 )
 
-// judge answers one request. An error is a failure of ours or of the API server's, not of the request.
-type judge func(context.Context, *admissionv1.AdmissionRequest) (verdict, error)
+// judge answers one request, without asking anybody. An error is a failure of ours, not of the request.
+type judge func(*admissionv1.AdmissionRequest) (verdict, error)
 
 // review serves a judge at path.
 func (s *Server) review(path string, decide judge) http.HandlerFunc {
@@ -41,13 +42,15 @@ func (s *Server) review(path string, decide judge) http.HandlerFunc {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
 		defer cancel()
-		review, code, err := s.read(ctx, w, r)
+		room := &share{of: s.bodies}
+		defer room.release() // not earlier: what was decoded of it is as large
+		review, code, err := read(ctx, w, r, room)
 		if err != nil {
 			count(path, "malformed", began)
 			http.Error(w, err.Error(), code)
 			return
 		}
-		v, err := safely(ctx, review.Request, decide)
+		v, err := safely(ctx, func() (verdict, error) { return s.judge(ctx, review.Request, decide, room) })
 		review.Response = answer(review.Request, v, err)
 		switch {
 		case err != nil:
@@ -67,43 +70,68 @@ func (s *Server) review(path string, decide judge) http.HandlerFunc {
 	}
 }
 
+// judge decides on a request, and asks whether its user may decide where that is the question. Asking takes time: it is done without
+// the objects and outside of the room for bodies, so that those who wait for it keep nobody from being read.
+func (s *Server) judge(ctx context.Context, req *admissionv1.AdmissionRequest, decide judge, room *share) (verdict, error) {
+	v, err := decide(req)
+	if err != nil || v.judged == nil {
+		return v, err
+	}
+	size, err := strip(req)
+	if err != nil {
+		return v, err
+	}
+	if size > maxAskingBytes {
+		v.problems = field.ErrorList{field.Forbidden(field.NewPath("status", "conditions"),
+			fmt.Sprintf("who sets a condition is described by %d bytes, more than the %d allowed", size, maxAskingBytes))}
+		return v, nil
+	}
+	select {
+	case s.asking <- struct{}{}:
+		defer func() { <-s.asking }()
+	default:
+		return v, errBusy
+	}
+	room.release()
+	problem, err := s.approvals.check(ctx, &req.UserInfo, *v.judged)
+	if problem != nil {
+		v.problems = field.ErrorList{problem}
+	}
+	return v, err
+}
+
+// strip takes the objects off a request, and returns how large the rest is.
+func strip(req *admissionv1.AdmissionRequest) (size int, err error) {
+	req.Object, req.OldObject, req.Options = runtime.RawExtension{}, runtime.RawExtension{}, runtime.RawExtension{}
+	rest, err := json.Marshal(req)
+	if err != nil {
+		return 0, fmt.Errorf("measuring a request: %w", err)
+	}
+	return len(rest), nil
+}
+
 // safely turns a panic into an error: it concerns one object, and the API server has to be told something.
-func safely(ctx context.Context, req *admissionv1.AdmissionRequest, decide judge) (v verdict, err error) {
+func safely(ctx context.Context, decide func() (verdict, error)) (v verdict, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			log.FromContext(ctx).Error(nil, "panic while answering an admission request", "stack", string(debug.Stack()))
 			v, err = verdict{}, errors.New("the webhook could not cope with this object; its log says more")
 		}
 	}()
-	return decide(ctx, req)
+	return decide()
 }
 
 // read returns a request's review. On an error, code is what to answer.
-func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Request) (_ *admissionv1.AdmissionReview, code int, err error) {
+func read(ctx context.Context, w http.ResponseWriter, r *http.Request, room *share) (_ *admissionv1.AdmissionReview, code int, err error) {
 	if r.Method != http.MethodPost {
 		return nil, http.StatusMethodNotAllowed, errors.New("send an AdmissionReview by POST")
 	}
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return nil, http.StatusUnsupportedMediaType, errors.New("send an AdmissionReview as application/json")
 	}
-	size := r.ContentLength
-	if size > MaxBodyBytes {
-		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("%d bytes are more than the %d allowed", size, MaxBodyBytes)
-	}
-	if size < 0 {
-		size = MaxBodyBytes
-	}
-	if err := s.pending.Acquire(ctx, size); err != nil {
-		return nil, http.StatusServiceUnavailable, errors.New("too many requests at a time")
-	}
-	defer s.pending.Release(size)
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBodyBytes))
+	body, code, err := room.body(ctx, w, r)
 	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the body is larger than the %d bytes allowed", large.Limit)
-		}
-		return nil, http.StatusBadRequest, errors.New("the body could not be read")
+		return nil, code, err
 	}
 	review, err := parseReview(body)
 	if err != nil {

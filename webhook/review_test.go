@@ -10,12 +10,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
-	"golang.org/x/sync/semaphore"
 	admissionv1 "k8s.io/api/admission/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 )
@@ -30,8 +32,8 @@ func reviewOf(t testing.TB, req *admissionv1.AdmissionRequest) []byte {
 }
 
 func TestReviewIsRead(t *testing.T) {
-	s := &Server{pending: semaphore.NewWeighted(maxPendingBytes)}
-	handler := s.review(PathValidate, func(context.Context, *admissionv1.AdmissionRequest) (verdict, error) { return verdict{}, nil })
+	s := newReviewer(nil)
+	handler := s.review(PathValidate, func(*admissionv1.AdmissionRequest) (verdict, error) { return verdict{}, nil })
 	good := reviewOf(t, &admissionv1.AdmissionRequest{UID: "1"})
 	for _, tc := range []struct {
 		reason, method, contentType string
@@ -70,25 +72,94 @@ func (spaces) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// The budget for bodies is given back: twenty large ones one after the other are read.
-func TestBudgetIsGivenBack(t *testing.T) {
-	s := &Server{pending: semaphore.NewWeighted(maxPendingBytes)}
-	for range 20 {
-		req := httptest.NewRequest("POST", PathValidate, bytes.NewReader(make([]byte, MaxBodyBytes)))
-		req.Header.Set("Content-Type", "application/json")
-		if _, code, err := s.read(t.Context(), httptest.NewRecorder(), req); code != http.StatusBadRequest {
-			t.Fatal(code, err)
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := s.pending.Acquire(t.Context(), maxPendingBytes); err != nil {
-		t.Fatal(err)
-	}
-	req := httptest.NewRequest("POST", PathValidate, strings.NewReader("{}"))
+// newReviewer returns as much of a server as reviews need.
+func newReviewer(c client.Client) *Server {
+	return &Server{approvals: newApprovals(c, nil), asking: make(chan struct{}, 1), bodies: newIntake(maxPendingBytes, time.Minute)}
+}
+
+// post has a handler answer a review.
+func post(t testing.TB, handler http.HandlerFunc, body []byte) *admissionv1.AdmissionResponse {
+	t.Helper()
+	req := httptest.NewRequest("POST", PathValidate, bytes.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
-	if _, code, _ := s.read(ctx, httptest.NewRecorder(), req); code != http.StatusServiceUnavailable {
-		t.Errorf("with nothing left of it: %d", code)
+	rec := httptest.NewRecorder()
+	handler(rec, req)
+	var got admissionv1.AdmissionReview
+	if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
+		t.Fatalf("%d %s: %v", rec.Code, rec.Body, err)
+	}
+	return got.Response
+}
+
+// A body's room is kept as long as its objects are, and is given back before a question whose answer takes its time.
+func TestRoomIsKept(t *testing.T) {
+	large := cmapi.CertificateRequest{}
+	large.Spec.IssuerRef.Name = "ca"
+	large.Annotations = map[string]string{"a": strings.Repeat("a", bodyStep)}
+	var s *Server
+	free := func() bool {
+		ok := s.bodies.budget.TryAcquire(maxPendingBytes)
+		if ok {
+			s.bodies.budget.Release(maxPendingBytes)
+		}
+		return ok
+	}
+	asked := 0
+	s = newReviewer(&asker{answer: func(context.Context, *authorizationv1.SubjectAccessReview) (bool, error) {
+		if asked++; !free() {
+			t.Error("while the API server is asked, room is kept")
+		}
+		return true, nil
+	}})
+	handler := s.review(PathValidate, func(req *admissionv1.AdmissionRequest) (verdict, error) {
+		if free() {
+			t.Error("while a request is judged, its room is not kept")
+		}
+		return validate(req)
+	})
+	large.Status.Conditions = []cmapi.CertificateRequestCondition{{Type: "Approved", Status: "True"}}
+	old := large.DeepCopy()
+	old.Status.Conditions = nil
+	if resp := post(t, handler, reviewOf(t, request(t, "UPDATE", "certificaterequests/status", old, large))); !resp.Allowed || asked != 1 {
+		t.Errorf("asked %d times: %+v", asked, resp.Result)
+	}
+	if resp := post(t, handler, reviewOf(t, request(t, "CREATE", "certificaterequests", nil, large))); resp.Allowed {
+		t.Error("a bad request is allowed")
+	}
+	if !free() {
+		t.Error("in the end, room is kept")
+	}
+}
+
+// Who is asked about is bounded in size and number.
+func TestWhoIsAskedAbout(t *testing.T) {
+	asked := 0
+	s := newReviewer(&asker{answer: func(context.Context, *authorizationv1.SubjectAccessReview) (bool, error) { asked++; return true, nil }})
+	handler := s.review(PathValidate, validate)
+	r := cmapi.CertificateRequest{}
+	r.Spec.IssuerRef.Name = "ca"
+	r.Annotations = map[string]string{"a": strings.Repeat("a", maxAskingBytes)}
+	approved := r.DeepCopy()
+	approved.Status.Conditions = []cmapi.CertificateRequestCondition{{Type: "Approved", Status: "True"}}
+	verdict := func(groups ...string) *admissionv1.AdmissionResponse {
+		req := request(t, "UPDATE", "certificaterequests/status", r, approved)
+		req.UserInfo.Groups = groups
+		return post(t, handler, reviewOf(t, req))
+	}
+	const share = maxAskingBytes / 2
+	if resp := verdict(strings.Repeat("a", share)); !resp.Allowed || asked != 1 {
+		t.Errorf("with many groups: asked %d times, %+v", asked, resp.Result)
+	}
+	if resp := verdict(strings.Repeat("a", share), strings.Repeat("b", share)); resp.Allowed || asked != 1 || !strings.HasPrefix(resp.Result.Message, "status.conditions: Forbidden: who sets a condition is described by") {
+		t.Errorf("with too many groups: asked %d times, %+v", asked, resp.Result)
+	}
+	s.asking <- struct{}{}
+	if resp := verdict("c"); resp.Allowed || asked != 1 || resp.Result.Message != errBusy.Error() || resp.Result.Code != http.StatusInternalServerError {
+		t.Errorf("one more than may ask at a time: asked %d times, %+v", asked, resp.Result)
+	}
+	<-s.asking
+	if resp := verdict("c"); !resp.Allowed || asked != 2 {
+		t.Errorf("after it: asked %d times, %+v", asked, resp.Result)
 	}
 }
 
@@ -110,15 +181,10 @@ func TestAnswer(t *testing.T) {
 
 // A panic concerns one object: its maker is told no, and the server goes on.
 func TestPanic(t *testing.T) {
-	s := &Server{pending: semaphore.NewWeighted(maxPendingBytes)}
-	handler := s.review(PathValidate, func(context.Context, *admissionv1.AdmissionRequest) (verdict, error) { panic("secret") })
-	req := httptest.NewRequest("POST", PathValidate, bytes.NewReader(reviewOf(t, &admissionv1.AdmissionRequest{UID: "1"})))
-	req.Header.Set("Content-Type", "application/json")
-	rec := httptest.NewRecorder()
-	handler(rec, req)
-	var got admissionv1.AdmissionReview
-	if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil || got.Response.Allowed || got.Response.Result.Code != http.StatusInternalServerError || strings.Contains(rec.Body.String(), "secret") {
-		t.Errorf("%v %s", err, rec.Body)
+	handler := newReviewer(nil).review(PathValidate, func(*admissionv1.AdmissionRequest) (verdict, error) { panic("secret") })
+	got := post(t, handler, reviewOf(t, &admissionv1.AdmissionRequest{UID: "1"}))
+	if got.Allowed || got.Result.Code != http.StatusInternalServerError || got.Result.Message != "the webhook could not cope with this object; its log says more" {
+		t.Errorf("%+v", got.Result)
 	}
 }
 

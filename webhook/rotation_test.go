@@ -24,7 +24,9 @@ func TestLeafRotation(t *testing.T) {
 	stopAsking, failures := l.askAllTheTime()
 	first, before := s.keeper.state.Load(), testenv.Writes(t)
 	l.clock.jump(999 * time.Hour)
-	l.until(s, "the same leaf", func(now *serving) bool { return now.leaf == first.leaf })
+	if l.looked(s).leaf != first.leaf {
+		t.Error("a leaf is replaced before its time")
+	}
 	l.clock.jump(2 * time.Hour)
 	l.until(s, "a new leaf", func(now *serving) bool { return now.leaf != first.leaf })
 	stopAsking()
@@ -57,18 +59,25 @@ func TestCARotation(t *testing.T) {
 		}
 		return nil
 	})
-	l.until(s, "a leaf of the first CA", func(now *serving) bool {
-		return string(now.leaf.Leaf.AuthorityKeyId) == string(first.leaf.Leaf.AuthorityKeyId)
+	testenv.Eventually(t, "the note that they are", func() error {
+		if parseAuthority(caSecret(t)).held.IsZero() {
+			return errors.New("not yet")
+		}
+		return nil
 	})
-	l.clock.jump(time.Hour)
+	l.clock.jump(59 * time.Minute)
+	if now := l.looked(s); !signedBy(now.leaf.Leaf, first.ca) {
+		t.Error("the next CA signs before its time")
+	}
+	l.clock.jump(time.Minute)
 	second := l.until(s, "a leaf of the next CA", func(now *serving) bool {
-		return string(now.leaf.Leaf.AuthorityKeyId) != string(first.leaf.Leaf.AuthorityKeyId)
+		return !signedBy(now.leaf.Leaf, first.ca)
 	})
 	stopAsking()
 	if len(*failures) > 0 {
 		t.Errorf("%d admissions failed, the first: %v", len(*failures), (*failures)[0])
 	}
-	want := map[string]int{"update secrets": 2, "apply validatingwebhookconfigurations": 1, "apply mutatingwebhookconfigurations": 1}
+	want := map[string]int{"update secrets": 3, "apply validatingwebhookconfigurations": 1, "apply mutatingwebhookconfigurations": 1}
 	if diff := cmp.Diff(want, written(t, before)); diff != "" {
 		t.Errorf("a new CA writes (-want +got):\n%s", diff)
 	}
@@ -77,7 +86,7 @@ func TestCARotation(t *testing.T) {
 	}
 }
 
-// until waits for a server's state.
+// until waits for a server's state, and for new connections to show it.
 func (l *lab) until(s *Server, what string, is func(*serving) bool) (state *serving) {
 	l.t.Helper()
 	testenv.Eventually(l.t, what, func() error {
@@ -85,7 +94,7 @@ func (l *lab) until(s *Server, what string, is func(*serving) bool) (state *serv
 		if state = s.keeper.state.Load(); !is(state) {
 			return errors.New("not yet")
 		}
-		return nil
+		return l.shown(s, state)
 	})
 	if err := l.admitted(); err != nil {
 		l.t.Errorf("with %s: %v", what, err)

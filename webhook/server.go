@@ -13,13 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-	admissionv1 "k8s.io/api/admission/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
@@ -49,7 +43,8 @@ type Server struct {
 	options   Options
 	keeper    *keeper
 	approvals approvals
-	pending   *semaphore.Weighted
+	asking    chan struct{} // bounds the requests that wait for approvals
+	bodies    *intake
 	mux       *http.ServeMux
 
 	mu       sync.Mutex   // guards listener
@@ -69,31 +64,17 @@ func New(mgr ctrl.Manager, o Options) (*Server, error) {
 			client: mgr.GetClient(), live: mgr.GetAPIReader(), config: mgr.GetConfig(), namespace: o.Namespace, url: o.URL, now: o.Now,
 			lifetimes: o.Lifetimes.withDefaults(), recheck: recheck, poke: make(chan struct{}, 1),
 		},
-		approvals: approvals{client: mgr.GetClient(), patience: patience, mapper: func() (meta.RESTMapper, error) {
-			return apiutil.NewDynamicRESTMapper(mgr.GetConfig(), mgr.GetHTTPClient())
-		}, kinds: memo[schema.GroupKind, signerKind]{slots: make(chan struct{}, 8)}, answers: memo[string, bool]{slots: make(chan struct{}, 32)}},
-		pending: semaphore.NewWeighted(maxPendingBytes),
-		mux:     http.NewServeMux(),
+		approvals: newApprovals(mgr.GetClient(), mappers(mgr.GetConfig(), mgr.GetHTTPClient())),
+		asking:    make(chan struct{}, maxAsking),
+		bodies:    newIntake(maxPendingBytes, bodyTimeout),
+		mux:       http.NewServeMux(),
 	}
-	s.Register(PathMutate, s.review(PathMutate, func(_ context.Context, req *admissionv1.AdmissionRequest) (verdict, error) { return mutate(req) }))
-	s.Register(PathValidate, s.review(PathValidate, s.validate))
+	s.Register(PathMutate, s.review(PathMutate, mutate))
+	s.Register(PathValidate, s.review(PathValidate, validate))
 	for _, path := range []string{"/healthz", "/livez"} {
 		s.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	}
 	return s, nil
-}
-
-// validate is the pure validate, and the question whether the user may decide on a request.
-func (s *Server) validate(ctx context.Context, req *admissionv1.AdmissionRequest) (verdict, error) {
-	v, err := validate(req)
-	if err != nil || v.judged == nil {
-		return v, err
-	}
-	problem, err := s.approvals.check(ctx, &req.UserInfo, v.judged)
-	if problem != nil {
-		v.problems = field.ErrorList{problem}
-	}
-	return v, err
 }
 
 // NeedLeaderElection is false: every replica serves.
@@ -130,10 +111,22 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 	case <-ctx.Done():
 	}
-	time.Sleep(s.options.Linger)
+	if err := linger(served, s.options.Linger); err != nil {
+		return errors.Join(fmt.Errorf("serving admission requests: %w", err), server.Close())
+	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
 	defer cancel()
 	return server.Shutdown(ending)
+}
+
+// linger waits for d, or until serving ends, since nothing is left to wait for then.
+func linger(served <-chan error, d time.Duration) error {
+	select {
+	case err := <-served:
+		return err
+	case <-time.After(d):
+		return nil
+	}
 }
 
 func (s *Server) listens(l net.Listener) {
@@ -178,21 +171,30 @@ func (w logWriter) Write(p []byte) (int, error) {
 // StartedChecker is healthy while the server answers on its port with a certificate that every configuration trusts.
 func (s *Server) StartedChecker() healthz.Checker {
 	return func(req *http.Request) error {
-		state := s.keeper.state.Load()
-		if state == nil {
-			return errors.New("the webhook has no certificate yet, or the configurations do not trust it")
+		for {
+			state := s.keeper.state.Load()
+			err := s.started(req.Context(), state)
+			if err == nil || state == s.keeper.state.Load() { // else the certificate may have been exchanged meanwhile
+				return err
+			}
 		}
-		if err := trustedEverywhere(state, s.options.Now()); err != nil {
-			return fmt.Errorf("a webhook configuration does not trust the webhook: %w", err)
-		}
-		s.mu.Lock()
-		listener := s.listener
-		s.mu.Unlock()
-		if listener == nil {
-			return errors.New("the webhook does not listen yet")
-		}
-		return s.handshake(req.Context(), listener.Addr())
 	}
+}
+
+func (s *Server) started(ctx context.Context, state *serving) error {
+	if state == nil {
+		return errors.New("the webhook has no certificate yet, or the configurations do not trust it")
+	}
+	if err := trustedEverywhere(state, s.options.Now()); err != nil {
+		return fmt.Errorf("a webhook configuration does not trust the webhook: %w", err)
+	}
+	s.mu.Lock()
+	listener := s.listener
+	s.mu.Unlock()
+	if listener == nil {
+		return errors.New("the webhook does not listen yet")
+	}
+	return s.handshake(ctx, listener.Addr(), state)
 }
 
 // trustedEverywhere tells why a caller would not trust the leaf, by whichever name and configuration it calls.
@@ -213,7 +215,7 @@ func trustedEverywhere(state *serving, now time.Time) error {
 }
 
 // handshake connects as the API server would, to the port that we listen on.
-func (s *Server) handshake(ctx context.Context, addr net.Addr) error {
+func (s *Server) handshake(ctx context.Context, addr net.Addr, state *serving) error {
 	_, port, err := net.SplitHostPort(addr.String())
 	if err != nil {
 		return fmt.Errorf("reading the webhook's address: %w", err)
@@ -222,9 +224,11 @@ func (s *Server) handshake(ctx context.Context, addr net.Addr) error {
 	if err != nil || host == "" || net.ParseIP(host).IsUnspecified() {
 		host = "127.0.0.1"
 	}
+	roots := x509.NewCertPool()
+	roots.AddCert(state.ca)
 	dialer := tls.Dialer{
 		NetDialer: &net.Dialer{Timeout: 2 * time.Second},
-		Config:    &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}, // who it is was verified above; this asks whether it answers
+		Config:    &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: state.names[0], Time: s.options.Now},
 	}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, port))
 	if err != nil {

@@ -6,10 +6,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -22,6 +25,7 @@ import (
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 
 	"github.com/trustglass/trustglass/e2e/testenv"
+	"github.com/trustglass/trustglass/issuance/pki"
 )
 
 // The API server itself asks: each kind of refusal arrives at whoever made it, with field and reason.
@@ -257,5 +261,103 @@ func TestTLS(t *testing.T) {
 	if err == nil {
 		conn.Close()
 		t.Error("TLS 1.1 is spoken")
+	}
+}
+
+// The port is asked as the API server asks: by name, with the CA, at the clock that counts. Whoever else listens there is not us.
+func TestReadinessAsksThePort(t *testing.T) {
+	at := epoch.Add(3 * 365 * day)
+	ca, other := madeAt(t, 3*365), madeAt(t, 3*365)
+	serve := func(by *pki.KeyPair) (*Server, *serving) {
+		leaf, err := newLeaf(by, []string{"trustglass-webhook.ns.svc"}, at, day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &Server{keeper: &keeper{}, mux: http.NewServeMux(), options: Options{Now: func() time.Time { return at }}}
+		state := &serving{leaf: leaf, ca: by.Certs[0], names: []string{"trustglass-webhook.ns.svc"}, trusted: [][]byte{pki.EncodeCertificates(by.Certs[0])}}
+		s.keeper.state.Store(state)
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := s.httpServer(t.Context())
+		t.Cleanup(func() { server.Close() })
+		go func() { _ = server.ServeTLS(listener, "", "") }()
+		s.listens(listener)
+		return s, state
+	}
+	s, state := serve(ca)
+	if err := ready(s); err != nil {
+		t.Errorf("its own port: %v", err)
+	}
+	stranger, _ := serve(other)
+	own := s.listener
+	s.listens(stranger.listener)
+	if err := ready(s); err == nil || !strings.Contains(err.Error(), "connecting to the webhook: tls: failed to verify certificate: x509: certificate signed by unknown authority") {
+		t.Errorf("a stranger's port: %v", err)
+	}
+	s.listens(own)
+	s.options.Now = func() time.Time { return at.Add(2 * day) }
+	if err := s.handshake(t.Context(), own.Addr(), state); err == nil || !strings.Contains(err.Error(), "certificate has expired") {
+		t.Errorf("a certificate that has expired: %v", err)
+	}
+	s.listens(nil)
+	s.options.Now = func() time.Time { return at }
+	if err := ready(s); err == nil || err.Error() != "the webhook does not listen yet" {
+		t.Errorf("without a port: %v", err)
+	}
+}
+
+func TestLingering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, broken := time.Now(), errors.New("broken")
+		served := make(chan error, 1)
+		if err := linger(served, time.Hour); err != nil || time.Since(began) != time.Hour {
+			t.Errorf("it ends after %s: %v", time.Since(began), err)
+		}
+		began = time.Now()
+		time.AfterFunc(time.Minute, func() { served <- broken })
+		if err := linger(served, time.Hour); !errors.Is(err, broken) || time.Since(began) != time.Minute {
+			t.Errorf("where serving breaks off it ends after %s: %v", time.Since(began), err)
+		}
+	})
+}
+
+// A server that was told to stop goes on answering, until it has lingered or can't any more.
+func TestAnswersWhileItLingers(t *testing.T) {
+	l := newLab(t)
+	l.options.Linger = time.Hour
+	k := l.keeper(daemonClient(t))
+	k.config = testenv.DaemonConfig()
+	s := &Server{keeper: k, options: l.options, mux: http.NewServeMux()}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Start(ctx) }()
+	l.waitReady(s)
+	stop()
+	for range 50 {
+		if err := ready(s); err != nil {
+			t.Fatalf("after it was told to stop: %v", err)
+		}
+	}
+	s.mu.Lock()
+	listener := s.listener
+	s.mu.Unlock()
+	select {
+	case err := <-stopped:
+		t.Fatalf("it does not linger: %v", err)
+	default:
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-stopped:
+		if err == nil || !strings.Contains(err.Error(), "serving admission requests: ") {
+			t.Errorf("its port is gone: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it lingers at a port that is gone")
 	}
 }
