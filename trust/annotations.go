@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -65,7 +66,7 @@ func isBundleRef(ref *metav1.OwnerReference) bool {
 	return ref.Kind == trustapi.BundleKind && strings.HasPrefix(ref.APIVersion, trustapi.SchemeGroupVersion.Group+"/")
 }
 
-// parseFound reads from a ConfigMap's metadata what plan needs. fields remembers the keys of managedFields seen before:
+// parseFound reads from a ConfigMap's metadata what plan and report need. fields remembers the keys of managedFields seen before:
 // those of a Bundle's targets are all alike.
 func parseFound(obj *metav1.PartialObjectMetadata, fields map[string][]string) Found {
 	f := Found{
@@ -76,12 +77,23 @@ func parseFound(obj *metav1.PartialObjectMetadata, fields map[string][]string) F
 	if ref := metav1.GetControllerOfNoCopy(obj); ref != nil {
 		f.Owner = ref.UID
 	}
+	var ours, theirs time.Time
 	for i := range obj.ManagedFields {
 		e := &obj.ManagedFields[i]
+		var at time.Time
+		if e.Time != nil {
+			at = e.Time.Time
+		}
 		if e.Manager != FieldManager {
+			if !at.Before(theirs) {
+				f.Writer, theirs = e.Manager, at
+			}
 			continue
 		}
 		f.Managed = true
+		if at.After(ours) {
+			ours = at
+		}
 		if e.FieldsV1 == nil {
 			continue
 		}
@@ -92,6 +104,9 @@ func parseFound(obj *metav1.PartialObjectMetadata, fields map[string][]string) F
 			fields[raw] = keys
 		}
 		f.Keys = union(f.Keys, keys)
+	}
+	if theirs.Before(ours) { // what was written last is ours
+		f.Writer = ""
 	}
 	return f
 }

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,6 +48,7 @@ func TestParseFound(t *testing.T) {
 		},
 	}}
 	want := Found{UID: "c", Version: "7", Owner: "u", Label: "b", Hash: "h", Keys: []string{"a.p12", "b.crt"}, Managed: true}
+	want.Writer = "kubectl" // without times, the last in the list
 	fields := map[string][]string{}
 	for range 2 { // the second time from what is remembered
 		if diff := cmp.Diff(want, parseFound(obj, fields)); diff != "" {
@@ -55,8 +57,32 @@ func TestParseFound(t *testing.T) {
 	}
 	stranger := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{UID: "c", ResourceVersion: "7",
 		ManagedFields: []metav1.ManagedFieldsEntry{entry("kubectl", `{"f:data":{"f:mine":{}}}`)}}}
-	if diff := cmp.Diff(Found{UID: "c", Version: "7"}, parseFound(stranger, fields)); diff != "" {
+	if diff := cmp.Diff(Found{UID: "c", Version: "7", Writer: "kubectl"}, parseFound(stranger, fields)); diff != "" {
 		t.Errorf("a stranger's (-want +got):\n%s", diff)
+	}
+}
+
+func TestWriter(t *testing.T) {
+	entry := func(manager string, seconds int) metav1.ManagedFieldsEntry {
+		return metav1.ManagedFieldsEntry{Manager: manager, Time: &metav1.Time{Time: start.Add(time.Duration(seconds) * time.Second)}}
+	}
+	for _, tc := range []struct {
+		reason  string
+		entries []metav1.ManagedFieldsEntry
+		want    string
+	}{
+		{reason: "nobody"},
+		{reason: "ours alone", entries: []metav1.ManagedFieldsEntry{entry(FieldManager, 0)}},
+		{reason: "another wrote last", entries: []metav1.ManagedFieldsEntry{entry(FieldManager, 0), entry("kubectl", 1)}, want: "kubectl"},
+		{reason: "another wrote within the same second", entries: []metav1.ManagedFieldsEntry{entry("kubectl", 0), entry(FieldManager, 0)}, want: "kubectl"},
+		{reason: "we wrote last", entries: []metav1.ManagedFieldsEntry{entry("kubectl", 0), entry(FieldManager, 1)}},
+		{reason: "the last of two others", entries: []metav1.ManagedFieldsEntry{entry("argocd", 2), entry("kubectl", 1), entry(FieldManager, 0)}, want: "argocd"},
+		{reason: "the last entry of ours counts", entries: []metav1.ManagedFieldsEntry{entry(FieldManager, 0), entry("kubectl", 1), entry(FieldManager, 2)}},
+	} {
+		obj := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ManagedFields: tc.entries}}
+		if got := parseFound(obj, map[string][]string{}).Writer; got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.reason, got, tc.want)
+		}
 	}
 }
 

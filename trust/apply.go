@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -29,93 +28,60 @@ const mustBeAbsent = "1"
 // errStale says that a decision was made on a view that is outdated by now. The next reconciliation decides again.
 var errStale = errors.New("the cache is behind")
 
-// outcome is what became of the actions.
-type outcome struct {
-	mu        sync.Mutex
-	Applied   int
-	Cleaned   int
-	Kept      int
-	Drift     []string // namespaces whose edited target was put back
-	Conflicts []string // namespaces whose ConfigMap is someone else's
-	Failed    []failure
-	Stale     []error // decisions that were outdated, or could not be confirmed, and are made again
+// result is what became of an Action.
+type result struct {
+	Action
+	Err error
 }
 
-type failure struct {
-	Namespace string
-	Err       error
+// gone tells that there is no place for a target any more, and no wish for one either.
+func (r result) gone() bool {
+	return !r.stale() && (apierrors.IsNotFound(r.Err) || apierrors.HasStatusCause(r.Err, corev1.NamespaceTerminatingCause))
 }
+
+// stale tells that the decision was outdated, or could not be confirmed, and is to be made again.
+func (r result) stale() bool { return errors.Is(r.Err, errStale) || apierrors.IsConflict(r.Err) }
+
+// failed tells that the write has to be tried again.
+func (r result) failed() bool { return r.Err != nil && !r.stale() && !r.gone() }
 
 // apply carries out the actions, at most Parallel writes at a time over all Bundles. A failure stops nothing else.
-func (r *Reconciler) apply(ctx context.Context, o observed, todo []Action) *outcome {
-	out := &outcome{}
-	if err := r.confirm(ctx, o, todo); err != nil {
-		out.Stale = append(out.Stale, err)
-		todo = withoutCleans(todo)
-	}
-	target, err := encodeTarget(o)
-	if err != nil {
-		out.Stale = append(out.Stale, err)
-		return out
-	}
+func (r *Reconciler) apply(ctx context.Context, o observed, todo []Action) []result {
+	done := make([]result, len(todo))
+	unconfirmed := r.confirm(ctx, o, todo)
+	target, broken := encodeTarget(o, todo)
 	var wg sync.WaitGroup
-	write := func(namespace string, count *int, do func() error) {
+	write := func(res *result, do func() error) {
 		r.slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-r.slots }()
-			out.add(namespace, do(), count)
+			res.Err = do()
 		})
 	}
-	for _, action := range todo {
+	for i, action := range todo {
+		done[i].Action = action
 		switch a := action.(type) {
-		case Keep:
-			out.Kept++
-		case Refuse:
-			out.Conflicts = append(out.Conflicts, a.Namespace)
 		case Clean:
-			write(a.Namespace, &out.Cleaned, func() error { return r.clean(ctx, o, a) })
+			if done[i].Err = unconfirmed; unconfirmed == nil {
+				write(&done[i], func() error { return r.clean(ctx, o, a) })
+			}
 		case Apply:
-			write(a.Namespace, &out.Applied, func() error {
-				err := r.applyTarget(ctx, o, a, target)
-				if err == nil && a.Drift {
-					out.drifted(a.Namespace)
-				}
-				return err
-			})
+			if done[i].Err = broken; broken == nil {
+				write(&done[i], func() error { return r.applyTarget(ctx, o, a, target) })
+			}
 		}
 	}
 	wg.Wait()
-	return out
-}
-
-func (o *outcome) add(namespace string, err error, count *int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	switch {
-	case err == nil:
-		*count++
-	case errors.Is(err, errStale) || apierrors.IsConflict(err):
-		o.Stale = append(o.Stale, err)
-	case apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		// The namespace has gone since; so has the wish for a target.
-	default:
-		o.Failed = append(o.Failed, failure{Namespace: namespace, Err: err})
-	}
-}
-
-func (o *outcome) drifted(namespace string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.Drift = append(o.Drift, namespace)
+	return done
 }
 
 // applyTarget writes one target.
 func (r *Reconciler) applyTarget(ctx context.Context, o observed, a Apply, target encoded) error {
 	key := types.NamespacedName{Namespace: a.Namespace, Name: o.Bundle.Name}
 	if a.Version == "" {
-		return r.serverSideApply(ctx, key, target.at(mustBeAbsent), o.Now)
+		return r.serverSideApply(ctx, key, target.at(mustBeAbsent, ""), o.Now)
 	}
-	return r.serverSideApply(ctx, key, target.at(a.Version), o.Now, client.ForceOwnership)
+	return r.serverSideApply(ctx, key, target.at(a.Version, a.UID), o.Now, client.ForceOwnership)
 }
 
 // targetMetadata is a target's metadata as trust-manager writes it, field by field.
@@ -136,9 +102,9 @@ func targetMetadata(b *trustapi.Bundle, want Desired) *corev1ac.ConfigMapApplyCo
 // encoded is a ConfigMap in JSON but for its version: whatever follows that in the text.
 type encoded []byte
 
-// encodeTarget encodes, once for all targets of a Bundle, all that is the same in them; nil if the Bundle has no target.
-func encodeTarget(o observed) (encoded, error) {
-	if o.State.Want == nil {
+// encodeTarget encodes, once for all targets of a Bundle, all that is the same in them; nil if none is to be written.
+func encodeTarget(o observed, todo []Action) (encoded, error) {
+	if !slices.ContainsFunc(todo, func(a Action) bool { _, ok := a.(Apply); return ok }) {
 		return nil, nil
 	}
 	metadata, err := json.Marshal(targetMetadata(o.Bundle, *o.State.Want).ObjectMetaApplyConfiguration)
@@ -155,9 +121,14 @@ func encodeTarget(o observed) (encoded, error) {
 // nothing is a ConfigMap without any field of ours.
 var nothing = encoded("}}")
 
-// at completes the text with the version to apply at. The namespace is the request's.
-func (e encoded) at(version string) []byte {
-	return slices.Concat([]byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":`), strconv.AppendQuote(nil, version), e)
+// at completes the text with the version to apply at, and the UID of the object that has it: that keeps the apply from making one
+// that is gone. The namespace is the request's.
+func (e encoded) at(version string, uid types.UID) []byte {
+	text := fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":%q`, version)
+	if uid != "" {
+		text = fmt.Appendf(text, `,"uid":%q`, uid)
+	}
+	return slices.Concat(text, e)
 }
 
 // serverSideApply sends a ConfigMap's text and remembers the answer. The answer is asked for as metadata: it spares sending each
@@ -175,27 +146,17 @@ func (r *Reconciler) serverSideApply(ctx context.Context, key types.NamespacedNa
 
 // confirm reads a Bundle live before any of its targets is taken back: the spec in the cache may be outdated.
 func (r *Reconciler) confirm(ctx context.Context, o observed, todo []Action) error {
-	if len(withoutCleans(todo)) == len(todo) {
+	if !slices.ContainsFunc(todo, func(a Action) bool { _, ok := a.(Clean); return ok }) {
 		return nil
 	}
 	var live trustapi.Bundle
 	if err := r.Live.Get(ctx, types.NamespacedName{Name: o.Bundle.Name}, &live); err != nil {
-		return fmt.Errorf("reading Bundle %s: %w", o.Bundle.Name, err)
+		return fmt.Errorf("reading Bundle %s: %w (%w)", o.Bundle.Name, err, errStale)
 	}
 	if live.UID != o.Bundle.UID || live.Generation != o.Bundle.Generation {
 		return errStale
 	}
 	return nil
-}
-
-func withoutCleans(todo []Action) []Action {
-	var rest []Action
-	for _, a := range todo {
-		if _, ok := a.(Clean); !ok {
-			rest = append(rest, a)
-		}
-	}
-	return rest
 }
 
 // clean takes back one target: the ConfigMap if all its data is the Bundle's, else only what the Bundle put there, so that
@@ -222,7 +183,7 @@ func (r *Reconciler) clean(ctx context.Context, o observed, a Clean) error {
 		r.memory.remember(key, Found{UID: a.UID, Version: a.Version}, true, o.Now)
 		return nil
 	}
-	return r.serverSideApply(ctx, key, nothing.at(a.Version), o.Now, client.ForceOwnership)
+	return r.serverSideApply(ctx, key, nothing.at(a.Version, a.UID), o.Now, client.ForceOwnership)
 }
 
 // confirmDeselected reads a namespace live: the labels in the cache may be outdated.

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/trustglass/trustglass/trust/internal/shared"
 )
 
 const (
@@ -172,7 +174,7 @@ func parse(der []byte, sum [sha256.Size]byte, o Options, now time.Time) (c Certi
 	if err != nil {
 		return c, "", err
 	}
-	c.Subject, c.NotAfter = shorten(x.Subject.String(), 100), x.NotAfter
+	c.Subject, c.NotAfter = shared.Shorten(x.Subject.String(), 100), x.NotAfter
 	switch {
 	case o.FilterExpired && now.After(x.NotAfter):
 		return c, "expired", nil
@@ -188,9 +190,9 @@ func certificateBlocks(in Input) ([][]byte, error) {
 	var ders [][]byte
 	for data := in.PEM; ; {
 		block, rest := pem.Decode(data)
-		begun := begins(data[:len(data)-len(rest)])
+		begun := shared.Begins(data[:len(data)-len(rest)])
 		if block == nil {
-			begun = begins(data)
+			begun = shared.Begins(data)
 		}
 		n := len(ders) + 1
 		switch {
@@ -201,38 +203,13 @@ func certificateBlocks(in Input) ([][]byte, error) {
 		case block.Type != "CERTIFICATE":
 			return nil, refuse(reasonSourceBuildError,
 				"%s: PEM block %d is a %q and a bundle takes CERTIFICATE blocks only; point the source at a key without private material, such as ca.crt",
-				in.From, n, shorten(block.Type, 40))
+				in.From, n, shared.Shorten(block.Type, 40))
 		case len(block.Headers) > 0:
 			return nil, refuse(reasonSourceBuildError, "%s: PEM block %d has headers; remove them", in.From, n)
 		}
 		ders = append(ders, block.Bytes)
 		data = rest
 	}
-}
-
-var beginMark = []byte("-----BEGIN ")
-
-// begins counts the blocks that data begins, by the rule of encoding/pem: only the start of a line counts.
-func begins(data []byte) int {
-	n := bytes.Count(data, append([]byte("\n"), beginMark...))
-	if bytes.HasPrefix(data, beginMark) {
-		n++
-	}
-	return n
-}
-
-// shorten cuts s to n runes and replaces what does not print.
-func shorten(s string, n int) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\uFFFD' {
-			return '?'
-		}
-		return r
-	}, s)
-	if r := []rune(s); len(r) > n {
-		return string(r[:n-1]) + "…"
-	}
-	return s
 }
 
 // contentHash is the value of AnnotationHash, byte for byte trust-manager's for a PEM target: the SHA-256 over the text,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	trustapi "github.com/cert-manager/trust-manager/pkg/apis/trust/v1alpha1"
 	"github.com/trustglass/trustglass/e2e/testenv"
@@ -248,4 +250,52 @@ func patchLabels(t *testing.T, obj client.Object, labels map[string]any) {
 
 func namespace(name string) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+}
+
+// clock is a Reconciler's clock that a test moves.
+type clock struct{ ns atomic.Int64 }
+
+func newClock(now time.Time) *clock {
+	c := &clock{}
+	c.ns.Store(now.UnixNano())
+	return c
+}
+
+func (c *clock) get() time.Time          { return time.Unix(0, c.ns.Load()) }
+func (c *clock) advance(d time.Duration) { c.ns.Add(int64(d)) }
+
+// countingReader counts what is looked up in a cache.
+type countingReader struct {
+	client.Reader
+	lists   atomic.Int64 // of namespaces
+	targets atomic.Int64 // lookups of ConfigMaps outside of namespace
+	except  atomic.Value // string
+}
+
+func (c *countingReader) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	if obj.GetObjectKind().GroupVersionKind().Kind == "ConfigMap" && key.Namespace != c.except.Load() {
+		c.targets.Add(1)
+	}
+	return c.Reader.Get(ctx, key, obj, opts...)
+}
+
+func (c *countingReader) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if list.GetObjectKind().GroupVersionKind().Kind == "NamespaceList" {
+		c.lists.Add(1)
+	}
+	return c.Reader.List(ctx, list, opts...)
+}
+
+// patching returns the daemon's client with something in place of its patches.
+func patching(t *testing.T, patch func(ctx context.Context, obj client.Object, patch func() error) error) client.Client {
+	t.Helper()
+	base, err := client.NewWithWatch(testenv.DaemonConfig(), client.Options{Scheme: testenv.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return interceptor.NewClient(base, interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, body client.Patch, opts ...client.PatchOption) error {
+			return patch(ctx, obj, func() error { return c.Patch(ctx, obj, body, opts...) })
+		},
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -80,7 +81,8 @@ func TestMemoryEcho(t *testing.T) {
 
 func TestMemoCovers(t *testing.T) {
 	a := sourceRef{Kind: "Secret", Name: "a"}
-	m := &memo{uid: "u", generation: 2, versions: map[sourceRef]uint64{a: 10}, until: start}
+	absent := sourceRef{Kind: "Secret", Name: "absent"}
+	m := &memo{uid: "u", generation: 2, versions: map[sourceRef]uint64{a: 10, absent: 0}, until: start}
 	for _, tc := range []struct {
 		reason     string
 		generation int64
@@ -88,14 +90,16 @@ func TestMemoCovers(t *testing.T) {
 		after      time.Duration
 		want       bool
 	}{
-		{reason: "nothing has changed", generation: 2, versions: map[sourceRef]uint64{a: 10}, want: true},
-		{reason: "the cache is older than what was read", generation: 2, versions: map[sourceRef]uint64{a: 9}, want: true},
-		{reason: "a newer source", generation: 2, versions: map[sourceRef]uint64{a: 11}},
-		{reason: "another source", generation: 2, versions: map[sourceRef]uint64{{Kind: "Secret", Name: "b"}: 10}},
-		{reason: "one source more", generation: 2, versions: map[sourceRef]uint64{a: 10, {Kind: "Secret", Name: "b"}: 1}},
-		{reason: "a source not in the cache", generation: 2, versions: map[sourceRef]uint64{a: 0}},
-		{reason: "a new spec", generation: 3, versions: map[sourceRef]uint64{a: 10}},
-		{reason: "a certificate has expired", generation: 2, versions: map[sourceRef]uint64{a: 10}, after: 1},
+		{reason: "nothing has changed", generation: 2, versions: map[sourceRef]uint64{a: 10, absent: 0}, want: true},
+		{reason: "the cache is older than what was read", generation: 2, versions: map[sourceRef]uint64{a: 9, absent: 0}, want: true},
+		{reason: "a newer source", generation: 2, versions: map[sourceRef]uint64{a: 11, absent: 0}},
+		{reason: "another source", generation: 2, versions: map[sourceRef]uint64{{Kind: "Secret", Name: "b"}: 10, absent: 0}},
+		{reason: "one source more", generation: 2, versions: map[sourceRef]uint64{a: 10, absent: 0, {Kind: "Secret", Name: "b"}: 1}},
+		{reason: "one source less", generation: 2, versions: map[sourceRef]uint64{a: 10}},
+		{reason: "a source that was read is not in the cache", generation: 2, versions: map[sourceRef]uint64{a: 0, absent: 0}},
+		{reason: "a source that was absent is there", generation: 2, versions: map[sourceRef]uint64{a: 10, absent: 1}},
+		{reason: "a new spec", generation: 3, versions: map[sourceRef]uint64{a: 10, absent: 0}},
+		{reason: "a certificate has expired", generation: 2, versions: map[sourceRef]uint64{a: 10, absent: 0}, after: 1},
 	} {
 		if got := m.covers("u", tc.generation, tc.versions, start.Add(tc.after)); got != tc.want {
 			t.Errorf("%s: %t, want %t", tc.reason, got, tc.want)
@@ -103,5 +107,22 @@ func TestMemoCovers(t *testing.T) {
 	}
 	if m.covers("v", 2, m.versions, start) {
 		t.Error("a memo covers another Bundle of the same name")
+	}
+}
+
+func TestNews(t *testing.T) {
+	var n news
+	n.add("b", "x")
+	n.add("b", "y")
+	n.add("b", "x")
+	n.add("other", "z")
+	if diff := cmp.Diff(map[string]bool{"x": true, "y": true}, n.take("b")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := n.take("b"); len(got) != 0 {
+		t.Errorf("taken twice: %v", got)
+	}
+	if got := n.take("other"); len(got) != 1 || len(n.m) != 0 {
+		t.Errorf("another Bundle's: %v, left behind: %v", got, n.m)
 	}
 }

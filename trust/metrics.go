@@ -11,7 +11,7 @@ var (
 	certificates = gauge("certificates", "Certificates a Bundle publishes.", "bundle")
 	skipped      = gauge("certificates_skipped", "Certificates of a Bundle's sources that are left out: expired, no CA, or unreadable everywhere.", "bundle")
 	expiry       = gauge("earliest_expiry_timestamp_seconds", "When the first certificate of a Bundle expires, in Unix time.", "bundle")
-	targets      = gauge("targets", "Targets of a Bundle by state: synced, conflict (the ConfigMap is someone else's) or failed.", "bundle", "state")
+	targets      = gauge("targets", "Targets of a Bundle by state: synced, conflict (the ConfigMap is someone else's), contested (someone else keeps changing it) or failed.", "bundle", "state")
 	synced       = gauge("synced", "1 if a Bundle is published as its sources are, 0 if not.", "bundle")
 	writes       = counter("target_writes_total", "Targets written, by operation: apply or clean.", "operation")
 	failures     = counter("target_failures_total", "Writes of targets that failed, refused ones included.")
@@ -36,23 +36,23 @@ func RegisterMetrics(reg prometheus.Registerer) error {
 	return errors.Join(errs...)
 }
 
-func observeMetrics(o observed, out *outcome) {
-	name := o.Bundle.Name
+func observeMetrics(o observed, out outcome) {
+	name, count := o.Bundle.Name, o.memo.places.count()
 	writes.WithLabelValues("apply").Add(float64(out.Applied))
 	writes.WithLabelValues("clean").Add(float64(out.Cleaned))
 	failures.WithLabelValues().Add(float64(len(out.Failed)))
 	drifts.WithLabelValues().Add(float64(len(out.Drift)))
 	ok := 0.0
-	if o.Refusal == nil && len(out.Failed)+len(out.Conflicts)+len(out.Stale) == 0 {
+	if o.Refusal == nil && count[stateFailed]+count[stateConflict]+count[stateContested]+len(out.Stale) == 0 {
 		ok = 1
 	}
 	synced.WithLabelValues(name).Set(ok)
 	if o.Refusal != nil {
 		return // the rest is as it was: targets keep the last good content
 	}
-	targets.WithLabelValues(name, "synced").Set(float64(out.Kept + out.Applied))
-	targets.WithLabelValues(name, "conflict").Set(float64(len(out.Conflicts)))
-	targets.WithLabelValues(name, "failed").Set(float64(len(out.Failed)))
+	for state, n := range count {
+		targets.WithLabelValues(name, string(state)).Set(float64(n))
+	}
 	certificates.WithLabelValues(name).Set(float64(len(o.Pool.Certificates)))
 	skipped.WithLabelValues(name).Set(float64(len(o.Pool.Skipped)))
 	expiry.DeleteLabelValues(name)

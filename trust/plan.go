@@ -2,6 +2,7 @@ package trust
 
 import (
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -27,6 +28,7 @@ type Found struct {
 	Hash     string    // value of AnnotationHash
 	Keys     []string  // data keys owned by FieldManager, sorted
 	Managed  bool      // FieldManager has an entry
+	Writer   string    // the field manager that has written last, if it is another; empty if unknown
 	Deleting bool
 }
 
@@ -36,16 +38,25 @@ type State struct {
 	Refused    bool     // the Bundle cannot be published now: nothing changes
 	Want       *Desired // nil: the Bundle has no target
 	Namespaces []Namespace
-	Found      map[string]Found // by namespace
+	Found      map[string]Found     // by namespace
+	Pauses     map[string]time.Time // by namespace: until when no target is written there
+	Now        time.Time
 }
 
-// Action is what happens to the target of one namespace: Apply, Clean, Keep or Refuse.
-type Action interface{ action() }
+// Action is what happens to the target of one namespace: Apply, Hold, Clean, Keep or Refuse.
+type Action interface{ namespace() string }
 
 // Apply writes the target. An empty Version means that there is none: the write must create it.
 type Apply struct {
 	Namespace, Version string
+	UID                types.UID
 	Drift              bool // the target had been written with this very content and someone has changed it since
+}
+
+// Hold puts an Apply off: the last one failed, or somebody undoes it again and again.
+type Hold struct {
+	Namespace string
+	Until     time.Time
 }
 
 // Clean takes back what the Bundle wrote, and the ConfigMap with it if nothing else is in there.
@@ -60,10 +71,11 @@ type Keep struct{ Namespace string }
 // Refuse leaves a ConfigMap alone that belongs to someone else.
 type Refuse struct{ Namespace string }
 
-func (Apply) action()  {}
-func (Clean) action()  {}
-func (Keep) action()   {}
-func (Refuse) action() {}
+func (a Apply) namespace() string  { return a.Namespace }
+func (a Hold) namespace() string   { return a.Namespace }
+func (a Clean) namespace() string  { return a.Namespace }
+func (a Keep) namespace() string   { return a.Namespace }
+func (a Refuse) namespace() string { return a.Namespace }
 
 // plan decides for each namespace, in the order given:
 //
@@ -75,6 +87,8 @@ func (Refuse) action() {}
 //	yes      | ours and as it should be                     | Keep
 //	no       | controlled by this Bundle, with our fields   | Clean
 //	no       | any other                                    | none
+//
+// During a pause of the namespace a Hold takes the place of Apply.
 func plan(s State) []Action {
 	if s.Refused {
 		return nil
@@ -82,7 +96,13 @@ func plan(s State) []Action {
 	var todo []Action
 	for _, ns := range s.Namespaces {
 		found, exists := s.Found[ns.Name]
-		if a := decide(s, ns, found, exists); a != nil {
+		a := decide(s, ns, found, exists)
+		if until := s.Pauses[ns.Name]; s.Now.Before(until) {
+			if _, ok := a.(Apply); ok {
+				a = Hold{Namespace: ns.Name, Until: until}
+			}
+		}
+		if a != nil {
 			todo = append(todo, a)
 		}
 	}
@@ -99,7 +119,7 @@ func decide(s State, ns Namespace, f Found, exists bool) Action {
 	case wanted && !f.ours(s.Bundle):
 		return Refuse{Namespace: ns.Name}
 	case wanted && !f.fits(s.Bundle, *s.Want):
-		return Apply{Namespace: ns.Name, Version: f.Version, Drift: f.drifted(s.Bundle, *s.Want)}
+		return Apply{Namespace: ns.Name, Version: f.Version, UID: f.UID, Drift: f.drifted(s.Bundle, *s.Want)}
 	case wanted:
 		return Keep{Namespace: ns.Name}
 	case exists && !f.Deleting && f.Owner == s.Bundle.UID && f.Managed:

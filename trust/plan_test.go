@@ -2,6 +2,7 @@ package trust
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -15,7 +16,8 @@ func TestPlan(t *testing.T) {
 		change(&f)
 		return &f
 	}
-	update, drift := Apply{Namespace: "n", Version: "7"}, Apply{Namespace: "n", Version: "7", Drift: true}
+	update, drift := Apply{Namespace: "n", Version: "7", UID: "c"}, Apply{Namespace: "n", Version: "7", UID: "c", Drift: true}
+	later := start.Add(time.Second)
 	clean := Clean{Namespace: "n", Version: "7", UID: "c"}
 
 	for _, tc := range []struct {
@@ -24,6 +26,7 @@ func TestPlan(t *testing.T) {
 		deselected bool
 		noTarget   bool
 		refused    bool
+		pause      time.Time
 		want       Action
 	}{
 		{reason: "absent: create", want: Apply{Namespace: "n"}},
@@ -52,13 +55,23 @@ func TestPlan(t *testing.T) {
 		{reason: "no longer selected, released before", found: with(func(f *Found) { f.Managed = false }), deselected: true},
 		{reason: "not selected, a stranger's", found: &Found{UID: "c", Version: "7", Label: "b"}, deselected: true},
 		{reason: "not selected, absent", deselected: true},
+		{reason: "absent, during a pause", pause: later, want: Hold{Namespace: "n", Until: later}},
+		{reason: "drift, during a pause", pause: later, found: with(func(f *Found) { f.Keys = nil }), want: Hold{Namespace: "n", Until: later}},
+		{reason: "drift, when a pause ends", pause: start, found: with(func(f *Found) { f.Keys = nil }), want: drift},
+		{reason: "as it should be, during a pause", pause: later, found: &good, want: Keep{Namespace: "n"}},
+		{reason: "a stranger's, during a pause", pause: later, found: &Found{UID: "c", Version: "7"}, want: Refuse{Namespace: "n"}},
+		{reason: "no longer selected, during a pause", pause: later, found: &good, deselected: true, want: clean},
+		{reason: "not selected, absent, during a pause", pause: later, deselected: true},
 		{reason: "a refused Bundle creates nothing", refused: true},
 		{reason: "a refused Bundle changes nothing", refused: true, found: with(func(f *Found) { f.Hash = "old" })},
 		{reason: "a refused Bundle takes nothing back", refused: true, deselected: true, found: &good},
 	} {
-		s := State{Bundle: me, Want: want, Refused: tc.refused, Namespaces: []Namespace{{Name: "n", Selected: !tc.deselected}}}
+		s := State{Bundle: me, Want: want, Refused: tc.refused, Namespaces: []Namespace{{Name: "n", Selected: !tc.deselected}}, Now: start}
 		if tc.noTarget {
 			s.Want = nil
+		}
+		if !tc.pause.IsZero() {
+			s.Pauses = map[string]time.Time{"n": tc.pause}
 		}
 		if tc.found != nil {
 			s.Found = map[string]Found{"n": *tc.found}

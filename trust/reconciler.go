@@ -51,6 +51,7 @@ type Reconciler struct {
 
 	slots  chan struct{} // one for each write under way
 	memory memory
+	news   news
 
 	mu    sync.Mutex
 	memos map[string]*memo // by Bundle name
@@ -87,10 +88,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	todo := plan(seen.State)
 	done := r.apply(ctx, seen, todo) // writes targets; keeps going
+	seen.remember(done)
 	if err := r.report(ctx, seen, done); err != nil {
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: seen.recheck()}, nil
+}
+
+// remember keeps for the next reconciliation what this one has found and done.
+func (o observed) remember(done []result) {
+	if o.Refusal != nil {
+		return // no namespace was looked at
+	}
+	o.memo.places.update(o, done)
+	o.memo.last, o.memo.complete = o.pass, true
 }
 
 func (r *Reconciler) init() {
@@ -139,5 +150,6 @@ func (r *Reconciler) forget(name string) {
 	delete(r.memos, name)
 	r.mu.Unlock()
 	r.memory.forget(name)
+	r.news.take(name)
 	forgetMetrics(name)
 }

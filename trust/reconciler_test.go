@@ -19,7 +19,6 @@ import (
 	"github.com/trustglass/trustglass/e2e/testenv"
 )
 
-// The creating write rests on this behaviour of the API server.
 func byName(w *world, kind, suffix, key string) trustapi.BundleSource {
 	return asSource(kind, trustapi.SourceObjectKeySelector{Name: w.name + suffix, Key: key})
 }
@@ -157,7 +156,6 @@ func TestNamespaces(t *testing.T) {
 	w.condition(reasonSynced)
 }
 
-// What others change in a target is put back, and said.
 // A target does not change when nothing changes, and a restart writes nothing.
 func TestWriteBudget(t *testing.T) {
 	for _, tc := range []struct {
@@ -292,18 +290,17 @@ func TestNotServed(t *testing.T) {
 	w.condition(reasonSynced)
 }
 
-// A ConfigMap that someone else made is left alone until it is given to the Bundle, and given back when the Bundle leaves.
-// A stranger's ConfigMap that goes makes room.
-// A namespace that refuses its target neither delays nor hides the others.
 // With FilterExpired a certificate leaves the targets when it expires, without any event.
 func TestExpiry(t *testing.T) {
 	w := newWorld(t)
 	namespaces := w.namespaces(1)
 	a := testCert(t, "a", nil)
-	soon := testCert(t, "soon", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(4 * time.Second) })
-	w.run(func(r *Reconciler) { r.FilterExpired = true })
+	soon := testCert(t, "soon", func(c *x509.Certificate) { c.NotAfter = start })
+	now := newClock(start.Add(-time.Second))
+	w.run(func(r *Reconciler) { r.FilterExpired, r.Now = true, now.get })
 	w.bundle(nil, trustapi.BundleSource{InLine: a + soon})
 	w.holds(namespaces, map[string]string{"ca.crt": joined(a, soon)})
+	now.advance(time.Minute)
 	w.holds(namespaces, map[string]string{"ca.crt": joined(a)})
 	w.saw("Normal BundleChanged Removed CN=soon")
 }

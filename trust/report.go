@@ -1,7 +1,6 @@
 package trust
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,36 +13,79 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	trustapi "github.com/cert-manager/trust-manager/pkg/apis/trust/v1alpha1"
+
+	"github.com/trustglass/trustglass/trust/internal/shared"
 )
 
 // maxNamed is how many namespaces or certificates a message names before it counts.
 const maxNamed = 3
 
+// outcome sums up what one reconciliation has done.
+type outcome struct {
+	Applied int
+	Cleaned int
+	Drift   []string // namespaces whose edited target was put back
+	Failed  []failure
+	Stale   []error // of decisions that are made again
+}
+
+func outcomeOf(done []result) outcome {
+	var out outcome
+	for _, res := range done {
+		apply, applied := res.Action.(Apply)
+		_, cleaned := res.Action.(Clean)
+		switch {
+		case res.stale():
+			out.Stale = append(out.Stale, res.Err)
+		case res.failed():
+			out.Failed = append(out.Failed, failure{Namespace: res.namespace(), Err: res.Err})
+		case res.gone():
+		case applied:
+			out.Applied++
+			if apply.Drift {
+				out.Drift = append(out.Drift, apply.Namespace)
+			}
+		case cleaned:
+			out.Cleaned++
+		}
+	}
+	return out
+}
+
 // report writes the condition if it says something new, sends the Events of what has happened and sets the metrics. Its
 // error is why the Bundle has to be looked at again.
-func (r *Reconciler) report(ctx context.Context, o observed, out *outcome) error {
+func (r *Reconciler) report(ctx context.Context, o observed, done []result) error {
+	out := outcomeOf(done)
 	observeMetrics(o, out)
-	r.reportChanges(o, out)
-	if n := len(out.Stale); n > 0 && len(out.Failed) == 0 { // nothing is known to be wrong: the condition stays
-		return fmt.Errorf("syncing Bundle %s: %d decisions have to be made again: %w", o.Bundle.Name, n, out.Stale[0])
+	wrong := o.memo.places.problems()
+	r.reportChanges(o, out, wrong)
+	if n := len(out.Failed); n > 0 {
+		log.FromContext(ctx).Error(out.Failed[0].Err, "targets failed and are tried again", "targets", n)
 	}
-	if err := r.reportCondition(ctx, o, conditionOf(o, out)); err != nil {
+	var again error
+	if n := len(out.Stale); n > 0 {
+		again = fmt.Errorf("syncing Bundle %s: %d decisions have to be made again: %w", o.Bundle.Name, n, out.Stale[0])
+	}
+	if again != nil && len(wrong.Failed) == 0 { // nothing is known to be wrong: the condition stays
+		return again
+	}
+	if err := r.reportCondition(ctx, o, conditionOf(o, wrong)); err != nil {
 		return err
 	}
-	if len(out.Failed) > 0 {
-		return fmt.Errorf("syncing Bundle %s: %d targets failed: %w", o.Bundle.Name, len(out.Failed), out.Failed[0].Err)
-	}
-	return nil
+	return again
 }
 
 // reportChanges sends the Events that stand for no condition.
-func (r *Reconciler) reportChanges(o observed, out *outcome) {
-	if len(out.Drift) > 0 {
-		slices.Sort(out.Drift)
+func (r *Reconciler) reportChanges(o observed, out outcome, wrong problems) {
+	// What is put back again and again is told once, in the condition.
+	drift := slices.DeleteFunc(out.Drift, func(ns string) bool { return slices.Contains(wrong.Contested, ns) })
+	if len(drift) > 0 {
+		slices.Sort(drift)
 		r.event(o.Bundle, corev1.EventTypeWarning, reasonTargetDrift,
-			"Put back ConfigMap %q, which another client had changed, in %s", o.Bundle.Name, names(out.Drift))
+			"Put back ConfigMap %q, which another client had changed, in %s", o.Bundle.Name, names(drift))
 	}
 	if o.Refusal != nil || o.memo.before == nil {
 		return
@@ -55,7 +97,7 @@ func (r *Reconciler) reportChanges(o observed, out *outcome) {
 }
 
 // conditionOf says in one condition how the Bundle is.
-func conditionOf(o observed, out *outcome) metav1.Condition {
+func conditionOf(o observed, wrong problems) metav1.Condition {
 	c := metav1.Condition{
 		Type: trustapi.BundleConditionSynced, Status: metav1.ConditionFalse,
 		ObservedGeneration: o.Bundle.Generation, LastTransitionTime: metav1.NewTime(o.Now),
@@ -63,8 +105,8 @@ func conditionOf(o observed, out *outcome) metav1.Condition {
 	switch {
 	case o.Refusal != nil:
 		c.Reason, c.Message = o.Refusal.Reason, sentence(o.Refusal)
-	case len(out.Failed) > 0 || len(out.Conflicts) > 0:
-		c.Reason, c.Message = reasonTargetFailed, targetProblems(o.Bundle.Name, out)
+	case len(wrong.Failed)+len(wrong.Conflicts)+len(wrong.Contested) > 0:
+		c.Reason, c.Message = reasonTargetFailed, targetProblems(o.Bundle.Name, wrong)
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, reasonSynced, "Successfully synced Bundle to all namespaces"
 		if !o.Selector.Empty() {
@@ -84,21 +126,27 @@ func sentence(r *Refusal) string {
 	return r.Message
 }
 
-// targetProblems names failed and conflicting targets; the same problems give the same words.
-func targetProblems(bundle string, out *outcome) string {
+// targetProblems names the targets that are not as they should be; the same problems give the same words.
+func targetProblems(bundle string, wrong problems) string {
 	var parts []string
-	if n := len(out.Failed); n > 0 {
-		slices.SortFunc(out.Failed, func(a, b failure) int { return cmp.Compare(a.Namespace, b.Namespace) })
+	if n := len(wrong.Failed); n > 0 {
 		var named []string
-		for _, f := range out.Failed[:min(n, maxNamed)] {
-			named = append(named, fmt.Sprintf("%q: %s", f.Namespace, shorten(cause(f.Err), 200)))
+		for _, f := range wrong.Failed[:min(n, maxNamed)] {
+			named = append(named, fmt.Sprintf("%q: %s", f.Namespace, shared.Shorten(cause(f.Err), 200)))
 		}
 		parts = append(parts, fmt.Sprintf("Failed to sync bundle to %d namespaces (all others are synced): %s%s", n, strings.Join(named, "; "), more(n)))
 	}
-	if len(out.Conflicts) > 0 {
-		slices.Sort(out.Conflicts)
+	if len(wrong.Conflicts) > 0 {
 		parts = append(parts, fmt.Sprintf("ConfigMap %q belongs to someone else and was left alone in %s: delete it there, or let the Bundle add its key with the label %s=%s",
-			bundle, names(out.Conflicts), LabelBundle, bundle))
+			bundle, names(wrong.Conflicts), LabelBundle, bundle))
+	}
+	if len(wrong.Contested) > 0 {
+		who := "another client keeps changing or deleting it; find out which and stop it there"
+		if len(wrong.Writers) > 0 {
+			who = quoted(wrong.Writers) + " keeps changing it; stop that there"
+		}
+		parts = append(parts, fmt.Sprintf("ConfigMap %q does not stay as it is written in %s: %s. Until then it is put back at intervals that grow to %s",
+			bundle, names(wrong.Contested), who, maxPause))
 	}
 	return strings.Join(parts, ". ")
 }
@@ -112,12 +160,16 @@ func cause(err error) string {
 }
 
 func names(sorted []string) string {
-	n := len(sorted)
-	var quoted []string
-	for _, s := range sorted[:min(n, maxNamed)] {
-		quoted = append(quoted, fmt.Sprintf("%q", s))
+	return fmt.Sprintf("%d namespaces (%s)", len(sorted), quoted(sorted))
+}
+
+// quoted names the first of a list and counts the rest.
+func quoted(list []string) string {
+	var parts []string
+	for _, s := range list[:min(len(list), maxNamed)] {
+		parts = append(parts, fmt.Sprintf("%q", s))
 	}
-	return fmt.Sprintf("%d namespaces (%s%s)", n, strings.Join(quoted, ", "), more(n))
+	return strings.Join(parts, ", ") + more(len(list))
 }
 
 func more(n int) string {
@@ -156,7 +208,7 @@ func difference(before, after []Certificate) string {
 // reportCondition writes the status, once, if the condition differs from the newest one known, and says the same in an Event.
 func (r *Reconciler) reportCondition(ctx context.Context, o observed, c metav1.Condition) error {
 	have, version := o.Bundle.Status.Conditions, o.Bundle.ResourceVersion
-	if versionOf(version) < versionOf(o.memo.statusVersion) { // the cache has yet to show the own write
+	if shared.Version(version) < shared.Version(o.memo.statusVersion) { // the cache has yet to show the own write
 		have, version = o.memo.status, o.memo.statusVersion
 	}
 	if old := meta.FindStatusCondition(have, c.Type); old != nil {
@@ -204,6 +256,6 @@ func statusConfig(b *trustapi.Bundle, c metav1.Condition, version string) (*unst
 
 func (r *Reconciler) event(b *trustapi.Bundle, kind, reason, format string, args ...any) {
 	if r.Events != nil {
-		r.Events.Eventf(b, kind, reason, "%s", shorten(fmt.Sprintf(format, args...), 1000))
+		r.Events.Eventf(b, kind, reason, "%s", shared.Shorten(fmt.Sprintf(format, args...), 1000))
 	}
 }

@@ -16,7 +16,7 @@ import (
 func TestConditionOf(t *testing.T) {
 	bundle := &trustapi.Bundle{ObjectMeta: metav1.ObjectMeta{Name: "b", Generation: 3}}
 	failed := func(n int) (list []failure) {
-		for i := n; i > 0; i-- {
+		for i := 1; i <= n; i++ {
 			list = append(list, failure{Namespace: fmt.Sprintf("n%d", i), Err: fmt.Errorf("applying: %w", errors.New("quota"))})
 		}
 		return list
@@ -25,28 +25,35 @@ func TestConditionOf(t *testing.T) {
 		reason   string
 		selector string
 		refusal  *Refusal
-		out      *outcome
+		wrong    problems
 		want     string // status, reason, message
 	}{
 		{reason: "all namespaces", want: "True Synced Successfully synced Bundle to all namespaces"},
 		{reason: "some namespaces", selector: "a=b", want: "True Synced Successfully synced Bundle to namespaces that match this label selector: a=b"},
 		{reason: "no source", refusal: &Refusal{reasonSourceNotFound, "gone"}, want: "False SourceNotFound Bundle source was not found: gone"},
 		{reason: "a bad source", refusal: &Refusal{reasonSourceBuildError, "bad"}, want: "False SourceBuildError Failed to build bundle sources: bad"},
-		{reason: "a failed target, in the API's words", out: &outcome{Failed: failed(1)},
+		{reason: "a failed target, in the API's words", wrong: problems{Failed: failed(1)},
 			want: `False SyncConfigMapTargetFailed Failed to sync bundle to 1 namespaces (all others are synced): "n1": quota`},
-		{reason: "many failed targets: three by name, in order", out: &outcome{Failed: failed(5)},
+		{reason: "many failed targets: three by name, in order", wrong: problems{Failed: failed(5)},
 			want: `False SyncConfigMapTargetFailed Failed to sync bundle to 5 namespaces (all others are synced): "n1": quota; "n2": quota; "n3": quota and 2 more`},
-		{reason: "a conflict says what to do", out: &outcome{Conflicts: []string{"n"}},
+		{reason: "a conflict says what to do", wrong: problems{Conflicts: []string{"n"}},
 			want: `False SyncConfigMapTargetFailed ConfigMap "b" belongs to someone else and was left alone in 1 namespaces ("n"): delete it there, or let the Bundle add its key with the label trust.cert-manager.io/bundle=b`},
+		{reason: "a contest names the other client", wrong: problems{Contested: []string{"n"}, Writers: []string{"kubectl"}},
+			want: `False SyncConfigMapTargetFailed ConfigMap "b" does not stay as it is written in 1 namespaces ("n"): "kubectl" keeps changing it; stop that there. Until then it is put back at intervals that grow to 5m0s`},
+		{reason: "a contest with many", wrong: problems{Contested: []string{"m", "n"}, Writers: []string{"a", "b", "c", "d"}},
+			want: `False SyncConfigMapTargetFailed ConfigMap "b" does not stay as it is written in 2 namespaces ("m", "n"): "a", "b", "c" and 1 more keeps changing it; stop that there. Until then it is put back at intervals that grow to 5m0s`},
+		{reason: "a contest with nobody knows whom", wrong: problems{Contested: []string{"n"}},
+			want: `False SyncConfigMapTargetFailed ConfigMap "b" does not stay as it is written in 1 namespaces ("n"): another client keeps changing or deleting it; find out which and stop it there. Until then it is put back at intervals that grow to 5m0s`},
+		{reason: "all at once", wrong: problems{Failed: failed(1), Conflicts: []string{"n2"}, Contested: []string{"n3"}, Writers: []string{"kubectl"}},
+			want: `False SyncConfigMapTargetFailed Failed to sync bundle to 1 namespaces (all others are synced): "n1": quota. ` +
+				`ConfigMap "b" belongs to someone else and was left alone in 1 namespaces ("n2"): delete it there, or let the Bundle add its key with the label trust.cert-manager.io/bundle=b. ` +
+				`ConfigMap "b" does not stay as it is written in 1 namespaces ("n3"): "kubectl" keeps changing it; stop that there. Until then it is put back at intervals that grow to 5m0s`},
 	} {
 		selector, err := labels.Parse(tc.selector)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if tc.out == nil {
-			tc.out = &outcome{}
-		}
-		c := conditionOf(observed{Bundle: bundle, Refusal: tc.refusal, Selector: selector, Now: start}, tc.out)
+		c := conditionOf(observed{Bundle: bundle, Refusal: tc.refusal, Selector: selector, Now: start}, tc.wrong)
 		if diff := cmp.Diff(tc.want, fmt.Sprintf("%s %s %s", c.Status, c.Reason, c.Message)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
 		}

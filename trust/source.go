@@ -17,6 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	trustapi "github.com/cert-manager/trust-manager/pkg/apis/trust/v1alpha1"
+
+	"github.com/trustglass/trustglass/trust/internal/shared"
 )
 
 // sourceRef names a source object in the trust namespace.
@@ -36,7 +38,8 @@ type pick struct {
 // payload is a source object as read live; it is dropped when its inputs are parsed.
 type payload struct {
 	Version uint64
-	TLS     bool // a Secret of type kubernetes.io/tls
+	TLS     bool     // a Secret of type kubernetes.io/tls
+	Output  []string // the keys that the Bundle itself writes; none if the object is no target of it
 	Values  map[string][]byte
 }
 
@@ -57,7 +60,8 @@ func (r *Reconciler) publish(ctx context.Context, b *trustapi.Bundle, m *memo, n
 		if err != nil && !errors.As(err, &refusal) {
 			return Pool{}, err
 		}
-		m.uid, m.generation, m.versions, m.refusal, m.until = b.UID, b.Generation, read, refusal, pool.Until
+		maps.Copy(versions, read) // what was not read any more, after a refusal, counts as the cache has it
+		m.uid, m.generation, m.versions, m.refusal, m.until = b.UID, b.Generation, versions, refusal, pool.Until
 		if refusal == nil {
 			m.before, m.pool = m.pool.Certificates, pool
 		}
@@ -83,9 +87,6 @@ func (r *Reconciler) resolve(ctx context.Context, b *trustapi.Bundle) (map[sourc
 			}
 			for name, version := range objects {
 				ref := sourceRef{Kind: kind, Name: name}
-				if sel.Selector != nil && kind == "ConfigMap" && name == b.Name && b.Spec.Target.ConfigMap != nil {
-					continue // a selector that matches the own target does not mean it
-				}
 				versions[ref] = version
 				picks[ref] = append(picks[ref], pick{Key: sel.Key, All: ptr.Deref(sel.IncludeAllKeys, false), Named: sel.Name != ""})
 			}
@@ -105,7 +106,7 @@ func (r *Reconciler) matching(ctx context.Context, kind string, sel *trustapi.So
 		if client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("looking up %s %s: %w", kind, key, err)
 		}
-		return map[string]uint64{sel.Name: versionOf(obj.ResourceVersion)}, nil
+		return map[string]uint64{sel.Name: shared.Version(obj.ResourceVersion)}, nil
 	}
 	selector, err := metav1.LabelSelectorAsSelector(sel.Selector)
 	if err != nil {
@@ -119,7 +120,7 @@ func (r *Reconciler) matching(ctx context.Context, kind string, sel *trustapi.So
 	}
 	found := map[string]uint64{}
 	for i := range list.Items {
-		found[list.Items[i].Name] = versionOf(list.Items[i].ResourceVersion)
+		found[list.Items[i].Name] = shared.Version(list.Items[i].ResourceVersion)
 	}
 	return found, nil
 }
@@ -137,7 +138,7 @@ func (r *Reconciler) read(ctx context.Context, b *trustapi.Bundle, picks map[sou
 		return slices.Compare([]string{a.Kind, a.Name}, []string{b.Kind, b.Name})
 	})
 	for _, ref := range refs {
-		obj, err := r.fetch(ctx, ref)
+		obj, err := r.fetch(ctx, b, ref)
 		if err != nil {
 			return nil, versions, err
 		}
@@ -157,7 +158,7 @@ func (r *Reconciler) read(ctx context.Context, b *trustapi.Bundle, picks map[sou
 }
 
 // fetch reads one source live; nil if it does not exist.
-func (r *Reconciler) fetch(ctx context.Context, ref sourceRef) (*payload, error) {
+func (r *Reconciler) fetch(ctx context.Context, b *trustapi.Bundle, ref sourceRef) (*payload, error) {
 	key := types.NamespacedName{Namespace: r.trustNamespace(), Name: ref.Name}
 	var secret corev1.Secret
 	var configMap corev1.ConfigMap
@@ -170,18 +171,34 @@ func (r *Reconciler) fetch(ctx context.Context, ref sourceRef) (*payload, error)
 	} else if err != nil {
 		return nil, fmt.Errorf("reading %s of namespace %s: %w", ref, key.Namespace, err)
 	}
-	p := &payload{Version: versionOf(obj.GetResourceVersion()), TLS: secret.Type == corev1.SecretTypeTLS, Values: secret.Data}
+	p := &payload{Version: shared.Version(obj.GetResourceVersion()), TLS: secret.Type == corev1.SecretTypeTLS, Values: secret.Data}
 	if ref.Kind == "ConfigMap" {
 		p.Values = map[string][]byte{}
 		maps.Copy(p.Values, configMap.BinaryData)
 		for k, v := range configMap.Data {
 			p.Values[k] = []byte(v)
 		}
+		p.Output = outputKeys(b, configMap.ObjectMeta)
 	}
 	return p, nil
 }
 
-// take returns the inputs that picks take from an object; a nil object does not exist.
+// outputKeys returns the keys of a ConfigMap that the Bundle itself writes, or has written; none if it is no target of it. A ConfigMap
+// that merely has the Bundle's name is a source like any other.
+func outputKeys(b *trustapi.Bundle, meta metav1.ObjectMeta) []string {
+	target := b.Spec.Target.ConfigMap
+	if target == nil || meta.Name != b.Name {
+		return nil
+	}
+	found := parseFound(&metav1.PartialObjectMetadata{ObjectMeta: meta}, map[string][]string{})
+	if !found.ours(Owner{Name: b.Name, UID: b.UID}) {
+		return nil
+	}
+	return union(found.Keys, []string{target.Key})
+}
+
+// take returns the inputs that picks take from an object; a nil object does not exist. From a target of the Bundle itself a selector
+// takes what others keep there: a Bundle that feeds itself never lets go of a certificate. No key has to be there.
 func take(ref sourceRef, namespace string, obj *payload, picks []pick) ([]Input, *Refusal) {
 	var inputs []Input
 	taken := map[string]bool{}
@@ -202,6 +219,9 @@ func take(ref sourceRef, namespace string, obj *payload, picks []pick) ([]Input,
 		}
 		for _, k := range keys {
 			value, ok := obj.Values[k]
+			if len(obj.Output) > 0 && !p.Named && (slices.Contains(obj.Output, k) || !ok) {
+				continue
+			}
 			if !ok {
 				return nil, refuse(reasonSourceNotFound, "%s in the trust namespace %q has no key %q; add it, or correct the key in spec.sources", ref, namespace, k)
 			}

@@ -14,6 +14,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	trustapi "github.com/cert-manager/trust-manager/pkg/apis/trust/v1alpha1"
+
+	"github.com/trustglass/trustglass/trust/internal/shared"
 )
 
 const maxSources = 100 // the CRD's limit
@@ -159,7 +161,7 @@ func check(b *trustapi.Bundle) *Refusal {
 		case strings.HasPrefix(first, "spec.target.namespaceSelector"):
 			reason = reasonNamespaceSelectorError
 		}
-		return refuse(reason, "the Bundle is not valid: %s", shorten(errs.ToAggregate().Error(), 900))
+		return refuse(reason, "the Bundle is not valid: %s", shared.Shorten(errs.ToAggregate().Error(), 900))
 	}
 	for i, s := range b.Spec.Sources {
 		if ptr.Deref(s.UseDefaultCAs, false) {

@@ -59,6 +59,7 @@ func (r *Reconciler) configMapEvents() handler.EventHandler {
 			var b trustapi.Bundle
 			name := types.NamespacedName{Name: obj.GetName()}
 			if r.Cache.Get(ctx, name, &b, client.UnsafeDisableDeepCopy) == nil {
+				r.news.add(b.Name, obj.GetNamespace())
 				q.Add(reconcile.Request{NamespacedName: name})
 			}
 		}
@@ -75,8 +76,10 @@ func (r *Reconciler) sourceEvents(kind string) handler.EventHandler {
 
 func (r *Reconciler) wakeUsers(ctx context.Context, kind string, c change, q queue) {
 	ref := sourceRef{Kind: kind, Name: c.object().GetName()}
-	r.wake(ctx, q, func(b *trustapi.Bundle) bool {
-		return c.new != nil && uses(b, ref, labels.Set(c.new.GetLabels())) || c.old != nil && uses(b, ref, labels.Set(c.old.GetLabels()))
+	r.eachBundle(ctx, func(b *trustapi.Bundle) {
+		if c.new != nil && uses(b, ref, labels.Set(c.new.GetLabels())) || c.old != nil && uses(b, ref, labels.Set(c.old.GetLabels())) {
+			q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Name: b.Name}})
+		}
 	})
 }
 
@@ -86,27 +89,28 @@ func (r *Reconciler) namespaceEvents() handler.EventHandler {
 		if c.new == nil || c.new.GetDeletionTimestamp() != nil {
 			return
 		}
-		r.wake(ctx, q, func(b *trustapi.Bundle) bool {
+		r.eachBundle(ctx, func(b *trustapi.Bundle) {
 			selector, err := selectorOf(b.Spec.Target)
 			if err != nil {
-				return false
+				return
 			}
 			before := c.old != nil && selector.Matches(labels.Set(c.old.GetLabels()))
-			return before != selector.Matches(labels.Set(c.new.GetLabels()))
+			if before != selector.Matches(labels.Set(c.new.GetLabels())) {
+				r.news.add(b.Name, c.new.GetName())
+				q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Name: b.Name}})
+			}
 		})
 	})
 }
 
-// wake queues the Bundles for which concerned is true.
-func (r *Reconciler) wake(ctx context.Context, q queue, concerned func(*trustapi.Bundle) bool) {
+// eachBundle calls f for every Bundle, as the cache has it.
+func (r *Reconciler) eachBundle(ctx context.Context, f func(*trustapi.Bundle)) {
 	var bundles trustapi.BundleList
 	if err := r.Cache.List(ctx, &bundles, client.UnsafeDisableDeepCopy); err != nil {
 		log.FromContext(ctx).Error(err, "listing Bundles for an event")
 		return
 	}
 	for i := range bundles.Items {
-		if b := &bundles.Items[i]; concerned(b) {
-			q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Name: b.Name}})
-		}
+		f(&bundles.Items[i])
 	}
 }

@@ -40,7 +40,7 @@ func (r Ref) String() string {
 }
 
 // Refusal says why nothing is injected, in words for whoever can change it. Retrying does not help: something that is
-// watched has to change.
+// watched has to change. Only where the API server refuses the write is it tried again, every maxRecheck.
 type Refusal struct {
 	Reason, Message string
 }

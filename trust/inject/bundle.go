@@ -1,7 +1,6 @@
 package inject
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"slices"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"github.com/trustglass/trustglass/issuance/pki"
+	"github.com/trustglass/trustglass/trust/internal/shared"
 )
 
 const (
@@ -75,7 +75,7 @@ func decode(text []byte) (blocks [][]byte, other string) {
 		if block == nil {
 			consumed = text
 		}
-		begun := begins(consumed)
+		begun := shared.Begins(consumed)
 		if block == nil && begun > 0 || block != nil && begun != 1 {
 			note("a PEM block that is not well formed, perhaps cut off")
 		}
@@ -94,17 +94,6 @@ func decode(text []byte) (blocks [][]byte, other string) {
 		}
 		text = rest
 	}
-}
-
-var beginMark = []byte("-----BEGIN ")
-
-// begins counts the blocks that a text begins, by the rule of encoding/pem: only the start of a line counts.
-func begins(text []byte) int {
-	n := bytes.Count(text, append([]byte("\n"), beginMark...))
-	if bytes.HasPrefix(text, beginMark) {
-		n++
-	}
-	return n
 }
 
 // merge adds a CA to the certificates present: each once, none expired, in the order in which they came. Where that makes

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/trustglass/trustglass/trust/internal/shared"
 )
 
 // memo is what is known of one target from its last reconciliation. Only that target's worker touches it.
@@ -16,7 +18,7 @@ type memo struct {
 	// source is what its CA was read from, and sourceVersion the version that was read; empty if it was not there.
 	source        Ref
 	sourceVersion string
-	until         time.Time // when the first certificate expires; zero for never
+	until         time.Time // when time alone calls for another decision; zero for never
 	refusal       *Refusal
 	state         string // as the metrics count it
 }
@@ -36,8 +38,7 @@ func (m *memo) covers(target types.UID, version string, src source, now time.Tim
 	return m.until.IsZero() || !now.After(m.until)
 }
 
-// newer compares two resourceVersions, which the API server promises to be comparable as numbers.
-func newer(a, b string) bool { return len(a) > len(b) || len(a) == len(b) && a > b }
+func newer(a, b string) bool { return shared.Version(a) > shared.Version(b) }
 
 // wakes knows which targets an object feeds: the annotations' index, and from Certificates on to their Secrets.
 type wakes struct {

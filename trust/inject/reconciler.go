@@ -48,8 +48,6 @@ type Reconciler struct {
 
 	// APIServerCA returns what cert-manager.io/inject-apiserver-ca injects, see CAOf. Nil: there is none.
 	APIServerCA func() ([]byte, error)
-	// Namespace, unless empty, is the only one whose sources are injected. Targets that name another are somebody else's.
-	Namespace string
 	// IgnoreNamespaces are those whose sources are not injected.
 	IgnoreNamespaces []string
 	// WithoutCertificates refuses Certificates as sources; they need not be watched then.
@@ -72,16 +70,19 @@ func (r *Reconciler) Setup(mgr ctrl.Manager) error {
 	}
 	b := ctrl.NewControllerManagedBy(mgr).Named(r.Kind.Controller()).
 		For(r.Kind.Metadata(), builder.WithPredicates(asks)).
-		WatchesMetadata(&corev1.Secret{}, r.sourceEvents(fromSecret)).
+		WatchesMetadata(&corev1.Secret{}, r.sourceEvents(fromSecret), builder.WithPredicates(news)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: r.Workers,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](200*time.Millisecond, 5*time.Minute),
 		})
 	if !r.WithoutCertificates {
-		b = b.Watches(&cmapi.Certificate{}, r.sourceEvents(fromCertificate), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
+		b = b.Watches(&cmapi.Certificate{}, r.sourceEvents(fromCertificate), builder.WithPredicates(news, predicate.GenerationChangedPredicate{}))
 	}
 	return b.Complete(r)
 }
+
+// news leaves out the sources that were there at the start: each target is looked at then anyway.
+var news = predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}
 
 // asks passes the events of objects that ask for injection, or did.
 var asks = predicate.Funcs{
@@ -192,11 +193,11 @@ func (r *Reconciler) passesOver(ask Ref) bool {
 	case fromAPIServer:
 		return false
 	}
-	return r.Namespace != "" && ask.Namespace != r.Namespace || slices.Contains(r.IgnoreNamespaces, ask.Namespace)
+	return slices.Contains(r.IgnoreNamespaces, ask.Namespace)
 }
 
 // maxRecheck bounds how far a cleaning can be behind the wall clock: a timer knows nothing of a clock that was set. It is also
-// how long a changed file with the API server's CA may go unnoticed.
+// how long a changed file with the API server's CA may go unnoticed, and the pause after a write that the API server refused.
 const maxRecheck = 10 * time.Minute
 
 // recheck returns when to look again without an event; 0 for never.

@@ -10,8 +10,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -174,11 +177,21 @@ func TestRotation(t *testing.T) {
 // The time of expiry wakes the target by itself.
 func TestExpiry(t *testing.T) {
 	w := newWorld(t, kindOf(t, "ValidatingWebhookConfiguration"))
-	w.run()
+	end := far()
+	var late atomic.Bool
+	w.run(func(r *Reconciler) {
+		r.Now = func() time.Time {
+			if late.Load() {
+				return end.Add(time.Minute)
+			}
+			return end.Add(-time.Second)
+		}
+	})
 	before := w.quiet()
-	a, b := testCA(t, "a", time.Now().Add(8*time.Second)), testCA(t, "b", far())
+	a, b := testCA(t, "a", end), testCA(t, "b", end.AddDate(1, 0, 0))
 	w.issued(a + b)
 	w.holds(a + b)
+	late.Store(true)
 	w.holds(b)
 	w.wrote(before, 2)
 }
@@ -334,7 +347,7 @@ func TestConversionStrategy(t *testing.T) {
 	w.wrote(before, 1)
 }
 
-// A target that the API server would not accept with a CA says so and is not tried again; others go on.
+// A target that the API server would not accept with a CA says so, and is tried again when something changes; others go on.
 func TestTargetRefused(t *testing.T) {
 	w := newWorld(t, kindOf(t, "APIService"))
 	a := testCA(t, "a", far())
@@ -355,35 +368,73 @@ func TestTargetRefused(t *testing.T) {
 	w.wrote(before, 2) // one each, one of them refused
 }
 
-// Sources in namespaces that are not for this daemon are passed over without a word.
-func TestNamespaces(t *testing.T) {
-	for name, option := range map[string]func(w *world) func(*Reconciler){
-		"another one":    func(*world) func(*Reconciler) { return func(r *Reconciler) { r.Namespace = "elsewhere" } },
-		"an ignored one": func(w *world) func(*Reconciler) { return func(r *Reconciler) { r.IgnoreNamespaces = []string{w.ns} } },
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kindOf(t, "ValidatingWebhookConfiguration"))
-			before := w.quiet()
-			w.run(option(w))
-			s := w.issued(testCA(t, "a", far()))
-			w.setCA(s, testCA(t, "b", far()))
-			w.wrote(before, 0)
-			w.sawNothing()
-		})
-	}
-	t.Run("its own", func(t *testing.T) {
-		w := newWorld(t, kindOf(t, "ValidatingWebhookConfiguration"))
-		w.run(func(r *Reconciler) { r.Namespace = w.ns })
-		a := testCA(t, "a", far())
+// A write that admission denies is tried again after a pause, since admission may change its mind unseen, and told once.
+func TestTargetRefusedForAWhile(t *testing.T) {
+	eachKind(t, func(w *world) {
+		a, now, denied, tries := testCA(w.t, "a", far()), time.Now(), true, 0
 		w.issued(a)
+		r := &Reconciler{
+			Kind: w.kind, Cache: testenv.Admin(), Live: testenv.Admin(), Events: w.events, Now: func() time.Time { return now },
+			Client: w.client(func() error {
+				tries++
+				if denied {
+					return apierrors.NewInvalid(w.kind.GroupKind(), w.name, nil)
+				}
+				return nil
+			}, nothing),
+		}
+		reconcile := func(step string, wantTries int) {
+			w.t.Helper()
+			result, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: types.NamespacedName{Name: w.name}})
+			for apierrors.IsConflict(err) { // the API server's own controllers write to a new target
+				tries--
+				result, err = r.Reconcile(ctx, ctrl.Request{NamespacedName: types.NamespacedName{Name: w.name}})
+			}
+			if err != nil || tries != wantTries || result.RequeueAfter <= 0 || result.RequeueAfter > maxRecheck {
+				w.t.Errorf("%s: %d tries, want %d; again after %s; %v", step, tries, wantTries, result.RequeueAfter, err)
+			}
+		}
+		reconcile("denied", 1)
+		w.saw("Warning InjectTargetRefused the API server does not accept the CA here; correct the object: ")
+		now = now.Add(maxRecheck)
+		reconcile("too early to ask again", 1)
+		now = now.Add(time.Second)
+		reconcile("denied again", 2)
+		w.sawNothing()
+		denied, now = false, now.Add(maxRecheck+time.Second)
+		reconcile("allowed", 3)
 		w.holds(a)
 	})
-	t.Run("without Certificates", func(t *testing.T) {
-		w := newWorld(t, kindOf(t, "ValidatingWebhookConfiguration"))
-		w.run(func(r *Reconciler) { r.WithoutCertificates = true })
-		w.issued(testCA(t, "a", far()))
-		w.saw("Warning InjectSourceNotAllowed Certificates are switched off as sources")
-	})
+}
+
+// Sources in namespaces that are to be ignored are passed over without a word.
+func TestIgnoreNamespaces(t *testing.T) {
+	w := newWorld(t, kindOf(t, "ValidatingWebhookConfiguration"))
+	other := newWorld(t, w.kind)
+	w.run(func(r *Reconciler) { r.IgnoreNamespaces, r.Workers = []string{w.ns}, 1 })
+	before := w.quiet()
+	s := w.issued(testCA(t, "a", far()))
+	w.setCA(s, testCA(t, "b", far()))
+	w.annotate(map[string]any{"touched": "true"})
+	// The same watches and the same queue bring these later than all of the above.
+	b := testCA(t, "c", far())
+	other.issued(b)
+	other.holds(b)
+	w.saw("Normal CAInjected Injected the CA of Certificate " + other.ns + "/serving")
+	w.wrote(before, 1)
+	w.sawNothing()
+	for _, e := range w.told {
+		if strings.Contains(e, w.ns+"/") {
+			t.Errorf("Event %q", e)
+		}
+	}
+}
+
+func TestWithoutCertificates(t *testing.T) {
+	w := newWorld(t, kindOf(t, "ValidatingWebhookConfiguration"))
+	w.run(func(r *Reconciler) { r.WithoutCertificates = true })
+	w.issued(testCA(t, "a", far()))
+	w.saw("Warning InjectSourceNotAllowed Certificates are switched off as sources")
 }
 
 // countingReader counts live reads.

@@ -1,10 +1,9 @@
 package inject
 
 import (
-	"strings"
-	"time"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/trustglass/trustglass/trust/internal/shared"
 )
 
 // report remembers what was decided on, counts it and sends the Events of what has changed. Its error is why the target has to be
@@ -18,7 +17,7 @@ func (r *Reconciler) report(o observed, done outcome) error {
 	before := m.refusal
 	m.target, m.version = o.Target.UID, done.Version
 	m.source, m.sourceVersion = o.Source, o.Version
-	m.until, m.refusal = time.Time{}, nil
+	m.until, m.refusal = done.Until, nil
 	switch d := done.Decision.(type) {
 	case Refuse:
 		m.refusal = d.Refusal
@@ -27,10 +26,8 @@ func (r *Reconciler) report(o observed, done outcome) error {
 			r.event(o, corev1.EventTypeWarning, d.Refusal.Reason, d.Refusal.Message+". What was injected before stays")
 		}
 	case Keep:
-		m.until = d.Until
 		r.count(m, stateInjected)
 	case Inject:
-		m.until = d.Until
 		r.count(m, stateInjected)
 		writes.WithLabelValues(r.Kind.Kind).Inc()
 		r.event(o, corev1.EventTypeNormal, reasonInjected, "Injected the CA of "+o.Ask.String())
@@ -40,20 +37,6 @@ func (r *Reconciler) report(o observed, done outcome) error {
 
 func (r *Reconciler) event(o observed, kind, reason, message string) {
 	if r.Events != nil {
-		r.Events.Event(o.Target, kind, reason, shorten(message, 1000))
+		r.Events.Event(o.Target, kind, reason, shared.Shorten(message, 1000))
 	}
-}
-
-// shorten cuts s to n runes and replaces what does not print.
-func shorten(s string, n int) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\uFFFD' {
-			return '?'
-		}
-		return r
-	}, s)
-	if r := []rune(s); len(r) > n {
-		return string(r[:n-1]) + "…"
-	}
-	return s
 }
