@@ -1,16 +1,19 @@
 package e2e
 
 import (
+	"regexp"
+	"slices"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+
+	"github.com/trustglass/trustglass/e2e/testenv"
 )
 
-// A daemon for one namespace leaves the others alone.
+// A daemon for one namespace leaves the others alone: it does not so much as know what is in them.
 func TestOneNamespace(t *testing.T) {
 	for _, ns := range []string{"inside", "outside"} {
 		namespace(t, ns, nil)
@@ -19,9 +22,19 @@ func TestOneNamespace(t *testing.T) {
 			SecretName: "web", CommonName: "web", IssuerRef: cmmeta.IssuerReference{Name: "self"},
 		}})
 	}
-	startDaemon(t, "--namespace=inside")
+	d := startDaemon(t, "--namespace=inside") // ready: its caches are filled
 	waitReady(t, "inside", "web")
-	time.Sleep(500 * time.Millisecond) // what was worked on beside it would have a status by now
+	metrics, err := testenv.Fetch(ctx, d.Metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"certificate", "issuer"} { // one series for each that it has in its cache
+		series := regexp.MustCompile(`(?m)^certmanager_` + kind + `_ready_status\{.*namespace="(inside|outside)".*\}`)
+		found := series.FindAllSubmatch(metrics, -1)
+		if len(found) == 0 || slices.ContainsFunc(found, func(m [][]byte) bool { return string(m[1]) != "inside" }) {
+			t.Errorf("series of %ss: %q", kind, found)
+		}
+	}
 	cert, err := get("outside", "web", &cmapi.Certificate{})
 	if err != nil || len(cert.Status.Conditions) > 0 {
 		t.Errorf("the Certificate outside: %v, %v", cert.Status.Conditions, err)

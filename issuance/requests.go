@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -52,13 +53,16 @@ func (r *Requests) Setup(mgr ctrl.Manager, certificates *Certificates) error {
 		r.writer.written = certificates.writer.written
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("certificaterequests").
-		For(&cmapi.CertificateRequest{}).
+		For(&cmapi.CertificateRequest{}, builder.WithPredicates(predicate.NewPredicateFuncs(waits))).
 		Watches(&cmapi.Issuer{}, handler.EnqueueRequestsFromMapFunc(r.requestsTo), builder.WithPredicates(news)).
 		Watches(&cmapi.ClusterIssuer{}, handler.EnqueueRequestsFromMapFunc(r.requestsTo), builder.WithPredicates(news)).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.requestsKeyedBy), builder.WithPredicates(news)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers, RateLimiter: backOffLimiter(5 * time.Minute)}).
 		Complete(newCounted(r, "certificaterequests"))
 }
+
+// waits tells whether there is anything to do about a request: of thousands, nearly all have come to their end.
+func waits(obj client.Object) bool { return !settled(&obj.(*cmapi.CertificateRequest).Status) }
 
 // Reconcile takes one request as far as it can go now.
 func (r *Requests) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {

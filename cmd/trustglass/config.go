@@ -31,7 +31,7 @@ type Config struct {
 
 	// Controllers lists what runs: names from the list of controllers, "*" for all, "-name" to take one away.
 	Controllers []string `json:"controllers"`
-	// ConcurrentWorkers is how many Certificates, and how many CertificateRequests, are worked on at a time.
+	// ConcurrentWorkers is how many Certificates are worked on at a time, and how many CertificateRequests, Ingresses, and Bundles.
 	ConcurrentWorkers int `json:"concurrentWorkers"`
 	// ParallelWrites is how many mirrors, and how many bundle targets, are written at a time.
 	ParallelWrites int `json:"parallelWrites"`
@@ -109,6 +109,8 @@ type Config struct {
 	LogFormat string `json:"logFormat"`
 	// LogLevel is 0 for what an operator needs to know and 1 for detail.
 	LogLevel int `json:"logLevel"`
+
+	compat compat
 }
 
 const (
@@ -149,7 +151,7 @@ func (c *Config) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.ClusterResourceNamespace, "cluster-resource-namespace", c.ClusterResourceNamespace, "namespace of the Secrets of ClusterIssuers (default: --own-namespace)")
 	f.StringVar(&c.TrustNamespace, "trust-namespace", c.TrustNamespace, "namespace of the sources of Bundles (default: --own-namespace)")
 	f.StringSliceVar(&c.Controllers, "controllers", c.Controllers, "what runs: '*', a name, or '-name' to take one away; names: "+strings.Join(controllerNames(), ", "))
-	f.IntVar(&c.ConcurrentWorkers, "concurrent-workers", c.ConcurrentWorkers, "Certificates worked on at a time")
+	f.IntVar(&c.ConcurrentWorkers, "concurrent-workers", c.ConcurrentWorkers, "how many Certificates, requests, Ingresses, and Bundles, are worked on at a time")
 	f.IntVar(&c.ParallelWrites, "parallel-writes", c.ParallelWrites, "mirrors, and bundle targets, written at a time")
 	f.BoolVar(&c.EnableCertificateOwnerRef, "enable-certificate-owner-ref", c.EnableCertificateOwnerRef, "make a Certificate own its Secret: deleting one deletes the other")
 	f.StringSliceVar(&c.CopiedAnnotationPrefixes, "copied-annotation-prefixes", c.CopiedAnnotationPrefixes, "annotations that a CertificateRequest inherits; '-prefix' takes some away")
@@ -209,6 +211,8 @@ func (c *Config) load(f *pflag.FlagSet, path string, lookupEnv func(string) (str
 				errs = append(errs, fmt.Errorf("environment variable %s: %w", env, err))
 			}
 		}
+	})
+	f.VisitAll(func(flag *pflag.Flag) { // after all of the environment, since some flags have two names
 		if value, ok := set[flag.Name]; ok {
 			errs = append(errs, replaceValue(flag, value))
 		}
@@ -258,7 +262,7 @@ func (c *Config) Validate() error {
 			bad(field, "%q is not a namespace: %s", ns, strings.Join(msgs, ", "))
 		}
 	}
-	if _, err := selectControllers(c.Controllers); err != nil {
+	if _, err := c.running(); err != nil {
 		bad("controllers", "%s", err)
 	}
 	if c.ConcurrentWorkers < 1 || c.ConcurrentWorkers > 256 {
@@ -280,6 +284,11 @@ func (c *Config) Validate() error {
 	}
 	if c.ShutdownGracePeriod.Duration < 0 {
 		bad("shutdownGracePeriod", "%s is negative", c.ShutdownGracePeriod.Duration)
+	}
+	for flag, why := range refused {
+		if value := c.compat.refused[flag]; value != nil && *value != "" {
+			bad("--"+flag, "%s", why)
+		}
 	}
 	if _, err := parseGates(c.FeatureGates); err != nil {
 		bad("featureGates", "%s", err)

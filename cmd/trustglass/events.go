@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
@@ -64,10 +65,16 @@ func (s *eventSink) Create(e *corev1.Event) (*corev1.Event, error) {
 // Update implements record.EventSink.
 func (s *eventSink) Update(e *corev1.Event) (*corev1.Event, error) { return s.Create(e) }
 
-// Patch implements record.EventSink: one more of an Event that was sent before.
+// Patch implements record.EventSink: one more of an Event that was sent before. If that has expired meanwhile, or never got through, it is
+// sent anew.
 func (s *eventSink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
 	s.enqueue(e, func(ctx context.Context) error {
 		_, err := s.events.PatchWithEventNamespaceWithContext(ctx, e, data)
+		if apierrors.IsNotFound(err) {
+			anew := e.DeepCopy()
+			anew.ResourceVersion = ""
+			_, err = s.events.CreateWithEventNamespaceWithContext(ctx, anew)
+		}
 		return err
 	})
 	return e, nil

@@ -9,7 +9,9 @@ import (
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 )
 
 // A flood of successes holds back neither those who tell of it nor a failure.
@@ -33,18 +35,20 @@ func TestEventsOfFailureOvertake(t *testing.T) {
 	if _, err := s.Create(event("failure", corev1.EventTypeWarning)); err != nil {
 		t.Fatal(err)
 	}
+	sent := make(chan struct{})
+	client.PrependReactor("create", "events", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		if a.(clienttesting.CreateAction).GetObject().(*corev1.Event).Name == "failure" {
+			close(sent)
+		}
+		return false, nil, nil // and on to what keeps it
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = s.Start(ctx) }) // it returns nil
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		if _, err := client.Tracker().Get(corev1.SchemeGroupVersion.WithResource("events"), "shop", "failure"); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the Event of the failure was not sent")
-		}
-		time.Sleep(time.Millisecond)
+	select {
+	case <-sent:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the Event of the failure was not sent")
 	}
 	cancel()
 	wg.Wait() // what was waiting is sent before it returns
@@ -54,5 +58,29 @@ func TestEventsOfFailureOvertake(t *testing.T) {
 	}
 	if len(list.Items) != 9 {
 		t.Errorf("%d Events were sent, want the failure and the 8 that the queue holds", len(list.Items))
+	}
+}
+
+// One more of an Event that the API server has let expire is sent anew.
+func TestEventThatExpired(t *testing.T) {
+	client := fake.NewClientset()
+	s := &eventSink{
+		events: client.CoreV1().Events(""), warnings: make(chan func(context.Context), 8), normal: make(chan func(context.Context), 8),
+		limit: rate.NewLimiter(rate.Inf, 1),
+	}
+	again := &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "failure", ResourceVersion: "7"}, Type: corev1.EventTypeWarning, Count: 2,
+	}
+	if _, err := s.Patch(again, []byte(`{"count":2}`)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Start(ctx); err != nil { // what was waiting is sent before it returns
+		t.Fatal(err)
+	}
+	got := must(client.CoreV1().Events("shop").Get(context.Background(), "failure", metav1.GetOptions{}))
+	if got.Count != 2 || got.ResourceVersion == "7" {
+		t.Errorf("sent: %+v", got)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"syscall"
+	_ "time/tzdata" // the image has no time zones of its own, and renewal windows are told in them
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/zapr"
@@ -18,10 +18,6 @@ import (
 
 // version is set when the binary is linked.
 var version = "unknown"
-
-// gcPercent is how much the heap may grow between two collections, unless GOGC says otherwise: half of Go's default. The daemon
-// spends little of its time allocating, and its memory is mostly what it keeps.
-const gcPercent = 50
 
 func main() {
 	if err := command().Execute(); err != nil {
@@ -63,9 +59,7 @@ func runCommand() *cobra.Command {
 				return err
 			}
 			cfg.warnIgnored(cmd.Flags(), logger)
-			if os.Getenv("GOGC") == "" {
-				debug.SetGCPercent(gcPercent)
-			}
+			setGCPercent(gcPercent)
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			return run(logr.NewContext(ctx, logger), cfg)

@@ -12,7 +12,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -93,11 +93,25 @@ func selectControllers(list []string) (map[string]bool, error) {
 	return on, errors.Join(errs...)
 }
 
+// running tells which controllers run: --controllers and cainjector's switches select them, and what works across namespaces is off
+// where the daemon works in one.
+func (c *Config) running() (map[string]bool, error) {
+	on, err := selectControllers(append(slices.Clone(c.Controllers), c.compat.switchedOff()...))
+	if c.Namespace != "" {
+		for _, name := range acrossNamespaces() {
+			delete(on, name)
+		}
+	}
+	return on, err
+}
+
 // app is the daemon with everything that its controllers are made from.
 type app struct {
 	cfg    Config
 	on     map[string]bool
 	mgr    ctrl.Manager
+	dog    *watchdog
+	reads  *scrapes
 	config *rest.Config
 	events record.EventBroadcaster
 
@@ -131,24 +145,20 @@ func run(ctx context.Context, cfg Config) error {
 }
 
 func newApp(ctx context.Context, cfg Config) (*app, error) {
-	on, err := selectControllers(cfg.Controllers)
+	on, err := cfg.running()
 	if err != nil {
 		return nil, err
-	}
-	if cfg.Namespace != "" {
-		for _, name := range acrossNamespaces() {
-			delete(on, name)
-		}
 	}
 	config, err := loadKubeconfig(cfg.Kubeconfig)
 	if err != nil {
 		return nil, err
 	}
-	mgr, err := newManager(config, cfg)
+	dog, reads := &watchdog{now: timeNow, gather: metrics.Registry}, &scrapes{}
+	mgr, err := newManager(config, cfg, dog, reads)
 	if err != nil {
 		return nil, err
 	}
-	a := &app{cfg: cfg, on: on, mgr: mgr, config: config}
+	a := &app{cfg: cfg, on: on, mgr: mgr, dog: dog, reads: reads, config: config}
 	sink, err := newEventSink(config)
 	if err != nil {
 		return nil, err
@@ -192,13 +202,14 @@ func newScheme() *runtime.Scheme {
 // reconcileTimeout bounds one reconcile and with it every call that it makes. What is left of a wide fan-out goes on with the next.
 const reconcileTimeout = 5 * time.Minute
 
-func newManager(kubeconfig *rest.Config, cfg Config) (ctrl.Manager, error) {
+func newManager(kubeconfig *rest.Config, cfg Config, dog *watchdog, reads *scrapes) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                  newScheme(),
-		Cache:                   cacheOptions(cfg),
+		NewCache:                newCache,
+		Cache:                   cacheOptions(cfg, dog),
 		Client:                  client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
 		Controller:              config.Controller{ReconciliationTimeout: reconcileTimeout},
-		Metrics:                 server.Options{BindAddress: cfg.MetricsBindAddress},
+		Metrics:                 server.Options{BindAddress: cfg.MetricsBindAddress, FilterProvider: reads.filter},
 		HealthProbeBindAddress:  cfg.HealthProbeBindAddress,
 		PprofBindAddress:        cfg.ProfilingBindAddress,
 		LivenessEndpointName:    "/livez",
@@ -211,8 +222,8 @@ func newManager(kubeconfig *rest.Config, cfg Config) (ctrl.Manager, error) {
 	return mgr, nil
 }
 
-func cacheOptions(cfg Config) cache.Options {
-	o := cache.Options{DefaultTransform: trim(cfg.TrustNamespace)}
+func cacheOptions(cfg Config, dog *watchdog) cache.Options {
+	o := cache.Options{DefaultTransform: trim(cfg.TrustNamespace), NewInformer: dog.newInformer}
 	if cfg.Namespace != "" {
 		o.DefaultNamespaces = map[string]cache.Config{cfg.Namespace: {}}
 	}
@@ -227,7 +238,7 @@ func (a *app) recorder(component string) record.EventRecorder {
 func (a *app) prepare(ctx context.Context) error {
 	for _, register := range []func() error{
 		func() error { return metrics.Registry.Register(eventsDropped) },
-		func() error { return issuance.RegisterMetrics(metrics.Registry, a.mgr.GetCache()) },
+		func() error { return issuance.RegisterMetrics(a.reads.during(metrics.Registry), a.mgr.GetCache()) },
 		func() error { return reflector.RegisterMetrics(metrics.Registry) },
 		func() error { return trust.RegisterMetrics(metrics.Registry) },
 		func() error { return source.RegisterMetrics(metrics.Registry) },
@@ -239,15 +250,16 @@ func (a *app) prepare(ctx context.Context) error {
 			return fmt.Errorf("preparing: %w", err)
 		}
 	}
-	dog := &watchdog{now: timeNow, gather: metrics.Registry}
-	for _, obj := range a.watched() {
-		informer, err := a.mgr.GetCache().GetInformer(ctx, obj, cache.BlockUntilSynced(false))
-		if err != nil {
+	objects, err := a.watched(a.mgr.GetRESTMapper())
+	if err != nil {
+		return err
+	}
+	for _, obj := range objects {
+		if _, err := a.mgr.GetCache().GetInformer(ctx, obj, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("watching %T: %w", obj, err)
 		}
-		dog.watch(obj.GetObjectKind().GroupVersionKind().Kind, obj, informer)
 	}
-	if err := a.mgr.Add(dog); err != nil {
+	if err := a.mgr.Add(a.dog); err != nil {
 		return fmt.Errorf("adding the watchdog: %w", err)
 	}
 	if err := a.mgr.Add(manager.RunnableFunc(giveBack)); err != nil {
@@ -255,28 +267,34 @@ func (a *app) prepare(ctx context.Context) error {
 	}
 	return errors.Join(
 		a.startWebhook(ctx),
-		a.mgr.AddHealthzCheck("watchdog", dog.check),
+		a.mgr.AddHealthzCheck("watchdog", a.dog.check),
 		a.mgr.AddHealthzCheck("ping", healthz.Ping),
-		a.mgr.AddReadyzCheck("caches", dog.ready),
+		a.mgr.AddReadyzCheck("caches", a.dog.ready),
 	)
 }
 
-// watched lists everything that is watched: metadata of the core kinds, whole objects of our own.
-func (a *app) watched() []client.Object {
-	list := []client.Object{metadataOf("Secret"), metadataOf("ConfigMap"), metadataOf("Namespace")}
+// watched lists everything that is watched: metadata of the core kinds, whole objects of our own. Of what is not within namespaces a
+// daemon for one watches ClusterIssuers only, which may sign for it, and CertificateSigningRequests where it is told to.
+func (a *app) watched(mapper meta.RESTMapper) ([]client.Object, error) {
+	list := []client.Object{metadataOf("Secret"), metadataOf("ConfigMap")}
+	if a.on[ctrlSecrets] || a.on[ctrlConfigMaps] || a.on[ctrlBundles] {
+		list = append(list, metadataOf("Namespace"))
+	}
 	if a.issues() {
 		list = append(list, &cmapi.Certificate{}, &cmapi.CertificateRequest{}, &cmapi.Issuer{}, &cmapi.ClusterIssuer{})
 	}
-	if a.on[ctrlIngresses] {
-		list = append(list, &networkingv1.Ingress{})
+	sources, err := a.sourceWatches(mapper)
+	if err != nil {
+		return nil, err
 	}
+	list = append(list, sources...)
 	if a.signsSigningRequests() {
 		list = append(list, &certificatesv1.CertificateSigningRequest{})
 	}
 	if a.on[ctrlBundles] {
 		list = append(list, &trustapi.Bundle{})
 	}
-	return append(list, a.injectorWatches()...)
+	return append(list, a.injectorWatches()...), nil
 }
 
 func metadataOf(kind string) *metav1.PartialObjectMetadata {
@@ -387,7 +405,7 @@ func (a *app) startTrust() error {
 	r := &trust.Reconciler{
 		Client: a.mgr.GetClient(), Cache: a.mgr.GetCache(), Live: a.mgr.GetAPIReader(), Events: a.recorder("trust-manager"),
 		TrustNamespace: a.cfg.TrustNamespace, FilterExpired: a.cfg.FilterExpiredCertificates, FilterNonCA: a.cfg.FilterNonCACerts,
-		Parallel: a.cfg.ParallelWrites,
+		Workers: a.cfg.ConcurrentWorkers, Parallel: a.cfg.ParallelWrites,
 	}
 	return r.Setup(a.mgr)
 }

@@ -2,12 +2,22 @@ package main
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
 )
 
 const (
+	// gcPercent is how much the heap may grow between two collections, unless GOGC says otherwise: half of Go's default. The daemon
+	// spends little of its time allocating, and its memory is mostly what it keeps.
+	gcPercent = 50
+	// gcPercentLooking holds while all that large caches were filled with is looked through: what is kept of that lies among what is not,
+	// and the gaps that are left stay for good.
+	gcPercentLooking = 25
+	// large is from how many bytes on caches are large.
+	large = 32 << 20
+
 	// giveBackInterval is how often memory is looked at.
 	giveBackInterval = 5 * time.Second
 	// calm is how much may have been allocated since the last look for the daemon to count as idle.
@@ -34,23 +44,43 @@ func readMemory() memory {
 	return memory{allocated: s[0].Value.Uint64(), live: s[1].Value.Uint64(), held: s[2].Value.Uint64() + s[3].Value.Uint64()}
 }
 
+// idle tells whether next to nothing was done between two looks.
+func idle(before, now memory) bool { return now.allocated-before.allocated < calm }
+
 // worthGivingBack tells whether a process that was quiet between two looks holds much that it does not need: the rest of a burst,
 // which without new work no collection would ever clear away.
 func worthGivingBack(before, now memory) bool {
-	return now.allocated-before.allocated < calm && now.held > now.live+max(slack, now.live/10)
+	return idle(before, now) && now.held > now.live+max(slack, now.live/10)
 }
 
-// giveBack returns memory to the operating system whenever a burst, or the filling of the caches, is over; until ctx ends.
+// setGCPercent sets how much the heap may grow, unless the environment does.
+func setGCPercent(percent int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
+	}
+}
+
+// giveBack returns memory to the operating system whenever a burst, or the filling of the caches, is over; until ctx ends. It starts
+// when the caches are full.
 func giveBack(ctx context.Context) error {
+	before := readMemory()
+	looking := before.live >= large
+	if looking {
+		setGCPercent(gcPercentLooking)
+	}
 	tick := time.NewTicker(giveBackInterval)
 	defer tick.Stop()
-	for before := readMemory(); ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
 		now := readMemory()
+		if looking && idle(before, now) {
+			looking = false
+			setGCPercent(gcPercent)
+		}
 		if worthGivingBack(before, now) {
 			debug.FreeOSMemory()
 			now = readMemory()

@@ -3,9 +3,14 @@ package main
 import (
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 
 	"github.com/trustglass/trustglass/issuance/source"
+	"github.com/trustglass/trustglass/webhook"
 )
 
 // Names of the controllers that make Certificates for other objects, as --controllers takes them.
@@ -39,12 +44,30 @@ func (a *app) sourceKinds() ([]string, error) {
 	return out, nil
 }
 
+// sourceWatches lists what is watched for the objects that Certificates are made for. What the cluster does not serve is left out:
+// what needs it says so when it starts.
+func (a *app) sourceWatches(mapper meta.RESTMapper) (list []client.Object, err error) {
+	kinds, err := a.sourceKinds()
+	if err != nil {
+		return nil, err
+	}
+	for _, kind := range kinds {
+		objects, _, err := source.Watched(mapper, kind)
+		if err != nil {
+			return nil, fmt.Errorf("listing what %ss need: %w", kind, err)
+		}
+		list = append(list, objects...)
+	}
+	return list, nil
+}
+
 func (c *Config) sourcePolicy() source.Policy {
 	return source.Policy{
 		DefaultIssuer:                 cmmeta.IssuerReference{Name: c.DefaultIssuerName, Kind: c.DefaultIssuerKind, Group: c.DefaultIssuerGroup},
 		AutoCertificateAnnotations:    c.AutoCertificateAnnotations,
 		ExtraCertificateAnnotations:   c.ExtraCertificateAnnotations,
 		GatewayAPIExtraProtocols:      c.GatewayAPIExtraProtocols,
+		Namespace:                     c.Namespace,
 		AllowSecretTemplateReflection: c.AllowSecretTemplateReflection,
 	}
 }
@@ -59,9 +82,8 @@ func (a *app) startSources() error {
 		r := &source.Reconciler{
 			Kind: kind, Client: a.mgr.GetClient(), Cache: a.mgr.GetCache(), Live: a.mgr.GetAPIReader(),
 			Events: a.recorder(source.FieldManager(source.ControllerOf(kind))), Policy: a.cfg.sourcePolicy(), Workers: a.cfg.ConcurrentWorkers,
-		}
-		if a.cfg.Namespace == "" { // a daemon for one namespace does not watch ClusterIssuers
-			r.ClusterNamespace = a.cfg.ClusterResourceNamespace
+			ClusterNamespace: a.cfg.ClusterResourceNamespace,
+			Reserved:         []types.NamespacedName{{Namespace: a.cfg.OwnNamespace, Name: webhook.SecretName}},
 		}
 		if err := r.Setup(a.mgr); err != nil {
 			return err

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"k8s.io/apimachinery/pkg/runtime"
+	toolscache "k8s.io/client-go/tools/cache"
 )
 
 var timeNow = time.Now
@@ -46,17 +46,18 @@ type watched struct {
 	since   time.Time
 }
 
-// watch adds an informer. One that can't tell its progress is only asked whether it has synced.
-func (d *watchdog) watch(kind string, obj client.Object, informer cache.Informer) {
-	if kind == "" {
-		kind = strings.TrimPrefix(fmt.Sprintf("%T", obj), "*v1.")
+// newInformer is how the manager's cache makes every informer that it has. So none is forgotten: neither that of a kind that is
+// watched only sometimes, nor one for a single namespace, which the cache wraps into something that can't tell its progress.
+func (d *watchdog) newInformer(lw toolscache.ListerWatcher, obj runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+	informer := toolscache.NewSharedIndexInformer(lw, obj, resync, indexers)
+	name := obj.GetObjectKind().GroupVersionKind().Kind
+	if name == "" {
+		name = strings.TrimPrefix(fmt.Sprintf("%T", obj), "*v1.")
 	}
-	if i, ok := informer.(interface {
-		HasSynced() bool
-		LastSyncResourceVersion() string
-	}); ok {
-		d.watches = append(d.watches, &watched{name: kind, informer: i, since: d.now()})
-	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.watches = append(d.watches, &watched{name: name, informer: informer, since: d.now()})
+	return informer
 }
 
 // Start looks at every watch from time to time until ctx ends.
@@ -98,6 +99,8 @@ func (d *watchdog) check(*http.Request) error {
 
 // ready is /readyz: every cache is filled. A standby is ready too.
 func (d *watchdog) ready(*http.Request) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, w := range d.watches {
 		if !w.informer.HasSynced() {
 			return fmt.Errorf("the cache of %s is not filled yet", w.name)

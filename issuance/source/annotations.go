@@ -12,11 +12,13 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 
 	"github.com/trustglass/trustglass/issuance/pki"
+	certvalidation "github.com/trustglass/trustglass/issuance/validation"
 )
 
 // Limits of what is parsed.
@@ -24,9 +26,7 @@ const (
 	maxValue = 32 << 10 // bytes of one annotation
 	maxNames = 1000     // entries of a list
 
-	minDuration    = time.Hour
-	minRenewBefore = 5 * time.Minute
-	maxCommonName  = 64 // RFC 5280, upper bound ub-common-name
+	maxCommonName = 64 // RFC 5280, upper bound ub-common-name
 )
 
 // Policy is what an administrator lays down for every source.
@@ -39,9 +39,16 @@ type Policy struct {
 	ExtraCertificateAnnotations []string
 	// GatewayAPIExtraProtocols are protocols of listeners that use TLS beside HTTPS and TLS.
 	GatewayAPIExtraProtocols []string
+	// Namespace is the only one that the daemon works in; empty means all.
+	Namespace string
 	// AllowSecretTemplateReflection lets a secret-template carry what reflectors act on. Then who may edit an Ingress may have
 	// its Secret copied to other namespaces.
 	AllowSecretTemplateReflection bool
+}
+
+// outOfReach tells whether an object lies where the daemon does not look.
+func (p *Policy) outOfReach(key types.NamespacedName) bool {
+	return p.Namespace != "" && key.Namespace != p.Namespace
 }
 
 // Wish is what the annotations of a source ask of its Certificates.
@@ -79,7 +86,7 @@ func ParseWish(kind string, a map[string]string, p Policy) (*Wish, error) {
 		}
 		w.Spec.SecretTemplate = template
 	}
-	errs = append(errs, w.checkKey(), w.checkTimes())
+	errs = append(errs, w.check()...)
 	if err := errors.Join(errs...); err != nil {
 		return nil, errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
@@ -262,33 +269,38 @@ func readSize(w *Wish, v string) error {
 	return err
 }
 
-// checkKey tells whether the algorithm and the size go together.
-func (w *Wish) checkKey() error {
-	if w.Spec.PrivateKey == nil {
-		return nil
+// check tells why no Certificate that is wished for could be issued, whatever names an entry adds.
+func (w *Wish) check() []error {
+	var errs []error
+	for _, e := range certvalidation.Certificate(&cmapi.Certificate{Spec: specFor(w, Entry{SecretName: "any", DNSNames: []string{"any.example"}})}) {
+		field := strings.TrimPrefix(e.Field, "spec.")
+		if strings.HasPrefix(field, "issuerRef") || strings.HasPrefix(field, "secretTemplate") {
+			continue // readIssuer and parseTemplate have said so
+		}
+		key := annotationOf[field]
+		if at := strings.IndexAny(field, ".["); key == "" && at > 0 {
+			key = annotationOf[field[:at]]
+		}
+		if key == "" {
+			errs = append(errs, e)
+			continue
+		}
+		errs = append(errs, fmt.Errorf("annotation %s: %s", key, e.ErrorBody()))
 	}
-	if err := pki.KeySpecOf(w.Spec.PrivateKey).Validate(); err != nil {
-		return fmt.Errorf("annotation %s: %w", cmapi.PrivateKeySizeAnnotationKey, err)
-	}
-	return nil
+	return errs
 }
 
-// checkTimes tells whether the durations are possible, each and together.
-func (w *Wish) checkTimes() error {
-	duration := pki.DefaultDuration
-	if w.Spec.Duration != nil {
-		duration = w.Spec.Duration.Duration
-	}
-	before := w.Spec.RenewBefore
-	switch {
-	case duration < minDuration:
-		return fmt.Errorf("annotation %s: %s is less than %s", cmapi.DurationAnnotationKey, duration, minDuration)
-	case before != nil && w.Spec.RenewBeforePercentage != nil:
-		return fmt.Errorf("annotations %s and %s exclude each other: remove one", cmapi.RenewBeforeAnnotationKey, cmapi.RenewBeforePercentageAnnotationKey)
-	case before != nil && before.Duration < minRenewBefore:
-		return fmt.Errorf("annotation %s: %s is less than %s", cmapi.RenewBeforeAnnotationKey, before.Duration, minRenewBefore)
-	case before != nil && before.Duration >= duration:
-		return fmt.Errorf("annotation %s: %s is not less than the duration %s", cmapi.RenewBeforeAnnotationKey, before.Duration, duration)
-	}
-	return nil
+// annotationOf has the annotation that each field of a Certificate's spec is read from.
+var annotationOf = map[string]string{
+	"commonName":            cmapi.CommonNameAnnotationKey,
+	"dnsNames":              cmapi.AltNamesAnnotationKey,
+	"ipAddresses":           cmapi.IPSANAnnotationKey,
+	"emailAddresses":        cmapi.EmailsAnnotationKey,
+	"duration":              cmapi.DurationAnnotationKey,
+	"renewBefore":           cmapi.RenewBeforeAnnotationKey,
+	"renewBeforePercentage": cmapi.RenewBeforePercentageAnnotationKey,
+	"revisionHistoryLimit":  cmapi.RevisionHistoryLimitAnnotationKey,
+	"usages":                cmapi.UsagesAnnotationKey,
+	"privateKey.algorithm":  cmapi.PrivateKeyAlgorithmAnnotationKey,
+	"privateKey.size":       cmapi.PrivateKeySizeAnnotationKey,
 }

@@ -16,8 +16,7 @@ import (
 	"github.com/trustglass/trustglass/issuance/pki"
 )
 
-// certificateFor returns the Certificate that a source wants for an entry. Usages are spelled out where none are asked for, as
-// cert-manager's shims do: a Certificate of theirs must not change.
+// certificateFor returns the Certificate that a source wants for an entry.
 func certificateFor(s *Source, gvk schema.GroupVersionKind, e Entry) *cmapi.Certificate {
 	owner := &metav1.ObjectMeta{Name: s.Key.Name, UID: s.UID}
 	c := &cmapi.Certificate{
@@ -25,18 +24,25 @@ func certificateFor(s *Source, gvk schema.GroupVersionKind, e Entry) *cmapi.Cert
 			Namespace: s.Key.Namespace, Name: e.SecretName, Labels: maps.Clone(s.Labels),
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(owner, gvk)},
 		},
-		Spec: *s.Wish.Spec.DeepCopy(),
+		Spec: specFor(s.Wish, e),
 	}
 	if len(s.Annotations) > 0 {
 		c.Annotations = maps.Clone(s.Annotations)
 	}
-	c.Spec.SecretName = e.SecretName
-	c.Spec.DNSNames = appendNew(slices.Clone(e.DNSNames), s.Wish.Spec.DNSNames...)
-	c.Spec.IPAddresses = appendNew(slices.Clone(e.IPAddresses), s.Wish.Spec.IPAddresses...)
-	if len(c.Spec.Usages) == 0 {
-		c.Spec.Usages = pki.DefaultUsages()
-	}
 	return c
+}
+
+// specFor returns the spec of the Certificate that is wanted for an entry. Usages are spelled out where none are asked for, as
+// cert-manager's shims do: a Certificate of theirs must not change.
+func specFor(w *Wish, e Entry) cmapi.CertificateSpec {
+	spec := *w.Spec.DeepCopy()
+	spec.SecretName = e.SecretName
+	spec.DNSNames = appendNew(slices.Clone(e.DNSNames), w.Spec.DNSNames...)
+	spec.IPAddresses = appendNew(slices.Clone(e.IPAddresses), w.Spec.IPAddresses...)
+	if len(spec.Usages) == 0 {
+		spec.Usages = pki.DefaultUsages()
+	}
+	return spec
 }
 
 // derived is a field of a Certificate's spec that its source decides on.

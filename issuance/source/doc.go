@@ -21,8 +21,10 @@
 //     where our field manager owns it.
 //   - Who may edit a source may not spread Secrets by it: a secret-template with keys that reflectors act on is refused
 //     (template.go). Nor may it lead to a Secret that holds something else than this source's certificate (secrets.go).
+//   - A Certificate that could not be issued is not made: what admission would say of it is said of the source.
 //
 // A Gateway API whose CRDs are not there when the daemon starts is said so in the log, and nothing else depends on it. Of a
 // cached object this package needs the metadata, an Ingress's spec.tls, and a Gateway's and ListenerSet's spec; of its
-// Certificates the managedFields only if they are there: where the cache drops them they are read when they matter.
+// Certificates the managedFields only if they are there: where the cache drops them they are read when they matter, and what came of
+// that is remembered until something changes.
 package source

@@ -16,6 +16,8 @@ import (
 
 	cmacme "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+
+	certvalidation "github.com/trustglass/trustglass/issuance/validation"
 )
 
 // Kinds of sources.
@@ -137,6 +139,7 @@ func ParseIngress(ing *networkingv1.Ingress, p Policy) *Source {
 		s.add(fmt.Sprintf("spec.tls[%d]", i), "hosts", name, tls.Hosts)
 	}
 	s.Entries = slices.DeleteFunc(s.Entries, func(e Entry) bool { return twice[e.SecretName] })
+	s.validate()
 	return s
 }
 
@@ -152,16 +155,29 @@ func ParseGateway(g *gwapi.Gateway, p Policy) *Source {
 	return s
 }
 
-// ParseListenerSet reads a ListenerSet, whose issuer may be named by its Gateway. Without a Gateway it asks for nothing.
+// ParseListenerSet reads a ListenerSet, whose issuer may be named by its Gateway. Without a Gateway it asks for nothing. Where the
+// daemon can't know whether there is one, it goes by what the ListenerSet says itself.
 func ParseListenerSet(l *gwapi.ListenerSet, parent *gwapi.Gateway, p Policy) *Source {
 	s := newSource(KindListenerSet, l)
-	if parent == nil || !s.wish(inherit(l.Annotations, parent.Annotations), p) {
+	at, annotations := parentOf(l), l.Annotations
+	switch {
+	case p.outOfReach(at):
+		if !asks(KindListenerSet, annotations, p) {
+			s.problem(ReasonBadConfig, "spec.parentRef: Gateway %s is out of reach of this daemon, which works in namespace %s only: where it names an issuer, "+
+				"name that in annotation %s or %s of this ListenerSet", at, p.Namespace, cmapi.IngressIssuerNameAnnotationKey, cmapi.IngressClusterIssuerNameAnnotationKey)
+		}
+	case parent == nil:
+		return s
+	default:
+		annotations = inherit(annotations, parent.Annotations)
+	}
+	if !s.wish(annotations, p) {
 		return s
 	}
 	if direct, err := strconv.ParseBool(l.Annotations[cmacme.ACMECertificateHTTP01ParentRefFallback]); err == nil && direct {
 		s.Annotations[cmacme.ACMECertificateHTTP01ParentRefKind] = KindGateway
-		s.Annotations[cmacme.ACMECertificateHTTP01ParentRefName] = parent.Name
-		s.Annotations[cmacme.ACMECertificateHTTP01ParentRefNamespace] = parent.Namespace
+		s.Annotations[cmacme.ACMECertificateHTTP01ParentRefName] = at.Name
+		s.Annotations[cmacme.ACMECertificateHTTP01ParentRefNamespace] = at.Namespace
 	} else {
 		s.Annotations[cmacme.ACMECertificateHTTP01ParentRefKind] = KindListenerSet
 		s.Annotations[cmacme.ACMECertificateHTTP01ParentRefName] = l.Name
@@ -202,6 +218,7 @@ func (s *Source) addListeners(listeners []gwapi.Listener, p Policy) {
 		}
 		s.addListener(fmt.Sprintf("spec.listeners[%d]", i), l)
 	}
+	s.validate()
 }
 
 func usesTLS(protocol gwapi.ProtocolType, p Policy) bool {
@@ -261,6 +278,18 @@ func (s *Source) add(path, hostsField, secretName string, hosts []string) {
 			e.DNSNames = appendNew(e.DNSNames, host)
 		}
 	}
+}
+
+// validate leaves out entries whose Certificate could not be issued. Nobody else says so before it is made: admission does not look at
+// what the daemon writes.
+func (s *Source) validate() {
+	s.Entries = slices.DeleteFunc(s.Entries, func(e Entry) bool {
+		errs := certvalidation.Certificate(&cmapi.Certificate{Spec: specFor(s.Wish, e)})
+		if len(errs) > 0 {
+			s.problem(ReasonBadConfig, "the entry of Secret %s is left out, since its Certificate could not be issued: %v", e.SecretName, errs.ToAggregate())
+		}
+		return len(errs) > 0
+	})
 }
 
 // appendNew appends what a list doesn't have yet.

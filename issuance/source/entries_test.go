@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
@@ -63,6 +64,11 @@ func TestParseIngress(t *testing.T) {
 			[]string{`BadConfig spec.tls[2].secretName: "a" is the Secret of spec.tls[0] too: put`}},
 		{"annotations that contradict each other freeze all", ingress(with("cert-manager.io/cluster-issuer", "x"), entry("a", "a.example")),
 			nil, map[string]bool{}, []string{"BadConfig annotations cert-manager.io/issuer and cert-manager.io/cluster-issuer exclude"}},
+		{"names that no certificate can have", ingress(with(), entry("a", "ä.example"), entry("b", "b.example"), entry("c", "")),
+			[]Entry{{"b", []string{"b.example"}, nil}}, map[string]bool{"a": true, "b": true, "c": true}, []string{
+				`BadConfig the entry of Secret a is left out, since its Certificate could not be issued: spec.dnsNames[0]: Invalid value: "ä.example"`,
+				"BadConfig the entry of Secret c is left out, since its Certificate could not be issued: spec.dnsNames[0]: Required value",
+			}},
 		{"too many entries", ingress(with(), make([]networkingv1.IngressTLS, 1001)...), nil, map[string]bool{}, []string{"BadConfig spec.tls: 1001 entries"}},
 		{"too many hosts", ingress(with(), entry("a", make([]string, 1001)...)), nil, map[string]bool{"a": true}, []string{"BadConfig spec.tls[0].hosts: 1001 names"}},
 	} {
@@ -220,6 +226,75 @@ func TestParseListenerSet(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, s.Annotations); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// A daemon for one namespace does not see a Gateway elsewhere: a ListenerSet of it is taken at its own word.
+func TestParseListenerSetOfAGatewayOutOfReach(t *testing.T) {
+	p := policy()
+	p.Namespace = "ns"
+	set := func(parentNamespace string, a map[string]string) *gwapi.ListenerSet {
+		return &gwapi.ListenerSet{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "set", Annotations: a},
+			Spec: gwapi.ListenerSetSpec{
+				ParentRef: gwapi.ParentGatewayReference{Namespace: ptr.To(gwapi.Namespace(parentNamespace)), Name: "gw"},
+				Listeners: []gwapi.ListenerEntry{gwapi.ListenerEntry(listener("a", "a.example", nil, secretRef("x")))},
+			},
+		}
+	}
+	for _, tc := range []struct {
+		reason   string
+		set      *gwapi.ListenerSet
+		entries  int
+		problems []string
+	}{
+		{"it names its issuer", set("infra", with()), 1, nil},
+		{"its Gateway may name one", set("infra", nil), 0, []string{"BadConfig spec.parentRef: Gateway infra/gw is out of reach of this daemon, which works in namespace ns only"}},
+		{"a Gateway within reach that is not there", set("ns", with()), 0, nil},
+	} {
+		s := ParseListenerSet(tc.set, nil, p)
+		if len(s.Entries) != tc.entries || (s.Wish != nil) != (tc.entries > 0) {
+			t.Errorf("%s: %+v", tc.reason, s)
+		}
+		if bad := begins(tc.problems, toldOf(s)); bad != "" {
+			t.Errorf("%s: %s", tc.reason, bad)
+		}
+	}
+	s := ParseListenerSet(set("infra", with("acme.cert-manager.io/http01-parentreffallback", "true")), nil, p)
+	if s.Annotations["acme.cert-manager.io/http01-parentrefname"] != "gw" || s.Annotations["acme.cert-manager.io/http01-parentrefnamespace"] != "infra" {
+		t.Errorf("the parent's name is lost: %v", s.Annotations)
+	}
+}
+
+// What a controller watches depends on what the cluster serves.
+func TestWatched(t *testing.T) {
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(kinds[KindIngress].gvk, meta.RESTScopeNamespace)
+	mapper.Add(kinds[KindListenerSet].gvk, meta.RESTScopeNamespace)
+	check := func(want map[string]string) {
+		t.Helper()
+		for kind, want := range want {
+			objects, missing, err := Watched(mapper, kind)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := fmt.Sprint(len(objects))
+			for _, o := range objects {
+				got += fmt.Sprintf(" %T", o)
+			}
+			if missing != nil {
+				got += " without " + missing.Kind
+			}
+			if got != want {
+				t.Errorf("%s: %s, want %s", kind, got, want)
+			}
+		}
+	}
+	check(map[string]string{KindIngress: "1 *v1.Ingress", KindGateway: "0 without Gateway", KindListenerSet: "0 without Gateway"})
+	mapper.Add(kinds[KindGateway].gvk, meta.RESTScopeNamespace)
+	check(map[string]string{KindIngress: "1 *v1.Ingress", KindGateway: "1 *v1.Gateway", KindListenerSet: "2 *v1.ListenerSet *v1.Gateway"})
+	if _, _, err := Watched(mapper, "Route"); err == nil {
+		t.Error("a kind that there is not has watches")
 	}
 }
 

@@ -1,15 +1,16 @@
 package source
 
 import (
-	"net"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	certvalidation "github.com/trustglass/trustglass/issuance/validation"
 )
 
 // Whatever annotations and entries say: there is a wish or an error, never both; and what is made of a wish, made once more of
-// itself, differs in nothing.
+// itself, differs in nothing and could be issued.
 func FuzzParseIngress(f *testing.F) {
 	f.Add("cert-manager.io/duration", "2160h", "cert-manager.io/alt-names", "a,b", "web-tls", "a.example")
 	f.Add("cert-manager.io/subject-organizations", `"a, b",c`, "cert-manager.io/private-key-size", "4096", "x", "10.0.0.1")
@@ -30,10 +31,8 @@ func FuzzParseIngress(f *testing.F) {
 				t.Fatalf("a Certificate named %q", e.SecretName)
 			}
 			c := certificateFor(s, kinds[KindIngress].gvk, e)
-			for _, ip := range c.Spec.IPAddresses {
-				if net.ParseIP(ip) == nil {
-					t.Fatalf("IP address %q", ip)
-				}
+			if errs := certvalidation.Certificate(c); len(errs) > 0 {
+				t.Fatalf("a Certificate that could not be issued: %v", errs)
 			}
 			if merged, changed := merge(c, c.DeepCopy(), nil, func(...string) bool { return true }); merged != nil {
 				t.Fatalf("it differs from itself in %v", changed)

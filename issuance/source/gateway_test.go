@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,7 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	gwapi "sigs.k8s.io/gateway-api/apis/v1"
@@ -88,6 +92,7 @@ func TestGatewayAPI(t *testing.T) {
 	stop := l.startKinds(nil, KindIngress, KindGateway, KindListenerSet)
 	t.Run("Gateway", func(t *testing.T) { (&lab{t: t, ns: l.ns, admin: l.admin}).gateway(l) })
 	t.Run("ListenerSet", func(t *testing.T) { (&lab{t: t, ns: l.ns, admin: l.admin}).listenerSet(l) })
+	t.Run("out of reach", func(t *testing.T) { (&lab{t: t, ns: l.ns, admin: l.admin}).outOfReach() })
 	stop()
 	before := testenv.Writes(t)
 	l.startKinds(nil, KindIngress, KindGateway, KindListenerSet)
@@ -175,5 +180,54 @@ func (l *lab) listenerSet(*lab) {
 	})
 	if got := fmt.Sprint(c.Annotations["acme.cert-manager.io/http01-parentrefname"], "/", c.Annotations["acme.cert-manager.io/http01-parentrefnamespace"]); got != "parent/"+l.ns {
 		l.t.Errorf("parent %s", got)
+	}
+}
+
+// A daemon for one namespace has a cache that fails when it is asked for a Gateway elsewhere. It is not asked, and the ListenerSet is
+// told once.
+func (l *lab) outOfReach() {
+	scheme := testenv.Scheme()
+	if err := AddToScheme(scheme); err != nil {
+		l.t.Fatal(err)
+	}
+	c, err := client.New(testenv.DaemonConfig(), client.Options{Scheme: scheme})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	confined, err := cache.New(testenv.DaemonConfig(), cache.Options{Scheme: scheme, DefaultNamespaces: map[string]cache.Config{l.ns: {}}})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	r := &Reconciler{Kind: KindListenerSet, Client: c, Live: c, Cache: confined, Events: &l.saw, Policy: policy()}
+	r.Policy.Namespace = l.ns
+	if err := r.indexFields(confined); err != nil {
+		l.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = confined.Start(ctx) }) // it ends with ctx
+	defer wg.Wait()
+	defer stop()
+	for name, a := range map[string]map[string]string{"asks": with(), "inherits": nil} {
+		l.create(&gwapi.ListenerSet{ObjectMeta: l.meta(name, a), Spec: gwapi.ListenerSetSpec{
+			ParentRef: gwapi.ParentGatewayReference{Namespace: ptr.To(gwapi.Namespace("infra")), Name: "gw"},
+			Listeners: []gwapi.ListenerEntry{gwapi.ListenerEntry(listener("a", name+".example", nil, secretRef(name)))},
+		}})
+	}
+	for _, name := range []string{"asks", "inherits", "inherits"} {
+		key := types.NamespacedName{Namespace: l.ns, Name: name}
+		testenv.Eventually(l.t, "ListenerSet "+name+" in the cache", func() error { return confined.Get(ctx, key, &gwapi.ListenerSet{}) })
+		if _, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: key}); err != nil {
+			l.t.Errorf("%s: %v", name, err)
+		}
+	}
+	if c := l.certificate("asks"); c == nil || c.Spec.IssuerRef.Name != "ca" {
+		l.t.Errorf("Certificate asks is %+v", c)
+	}
+	if l.certificate("inherits") != nil {
+		l.t.Error("there is a Certificate without an issuer")
+	}
+	if n := l.events("ListenerSet/inherits Warning BadConfig spec.parentRef: Gateway infra/gw is out of reach"); n != 1 || l.events("ListenerSet/asks Warning") > 0 {
+		l.t.Errorf("Events %q", l.saw.all())
 	}
 }

@@ -1,11 +1,10 @@
 package source
 
 import (
-	"context"
 	"fmt"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,14 +29,12 @@ type kind struct {
 	controller string
 	gvk        schema.GroupVersionKind
 	// needs are the kinds that must be served, that of the source apart.
-	needs []schema.GroupVersionKind
+	needs []string
 	new   func() client.Object
 	list  func() client.ObjectList
 	// secrets lists the Secrets that an object names.
 	secrets func(client.Object) []string
 }
-
-var gatewayGVK = schema.GroupVersionKind{Group: gwapi.GroupName, Version: "v1", Kind: KindGateway}
 
 var kinds = map[string]kind{
 	KindIngress: {
@@ -55,7 +52,7 @@ var kinds = map[string]kind{
 	},
 	KindGateway: {
 		controller: ControllerGateway,
-		gvk:        gatewayGVK,
+		gvk:        schema.GroupVersionKind{Group: gwapi.GroupName, Version: "v1", Kind: KindGateway},
 		new:        func() client.Object { return &gwapi.Gateway{} },
 		list:       func() client.ObjectList { return &gwapi.GatewayList{} },
 		secrets: func(o client.Object) []string {
@@ -69,7 +66,7 @@ var kinds = map[string]kind{
 	KindListenerSet: {
 		controller: ControllerListenerSet,
 		gvk:        schema.GroupVersionKind{Group: gwapi.GroupName, Version: "v1", Kind: KindListenerSet},
-		needs:      []schema.GroupVersionKind{gatewayGVK},
+		needs:      []string{KindGateway},
 		new:        func() client.Object { return &gwapi.ListenerSet{} },
 		list:       func() client.ObjectList { return &gwapi.ListenerSetList{} },
 		secrets: func(o client.Object) []string {
@@ -109,24 +106,36 @@ func Trim(obj any) {
 	}
 }
 
-// parse reads an object of a kind; from knows the Gateway of a ListenerSet.
-func parse(ctx context.Context, from client.Reader, obj client.Object, p Policy) (*Source, error) {
+// parse reads an object of a kind; parent is the Gateway of a ListenerSet.
+func parse(obj client.Object, parent *gwapi.Gateway, p Policy) (*Source, error) {
 	switch o := obj.(type) {
 	case *networkingv1.Ingress:
 		return ParseIngress(o, p), nil
 	case *gwapi.Gateway:
 		return ParseGateway(o, p), nil
 	case *gwapi.ListenerSet:
-		parent := &gwapi.Gateway{}
-		err := from.Get(ctx, parentOf(o), parent, client.UnsafeDisableDeepCopy)
-		if apierrors.IsNotFound(err) || err == nil && parent.DeletionTimestamp != nil {
-			parent = nil
-		} else if err != nil {
-			return nil, fmt.Errorf("reading Gateway %s: %w", parentOf(o), err)
-		}
 		return ParseListenerSet(o, parent, p), nil
 	}
 	return nil, fmt.Errorf("there is no source of type %T", obj)
+}
+
+// Watched returns what a kind's controller watches beside Certificates and Secrets; missing is what it needs and the cluster does not
+// serve, in which case it watches nothing.
+func Watched(mapper meta.RESTMapper, kind string) (watched []client.Object, missing *schema.GroupVersionKind, err error) {
+	k, ok := kinds[kind]
+	if !ok {
+		return nil, nil, fmt.Errorf("there is no kind %q", kind)
+	}
+	for _, needed := range append([]string{kind}, k.needs...) {
+		gvk := kinds[needed].gvk
+		if _, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version); meta.IsNoMatchError(err) {
+			return nil, &gvk, nil
+		} else if err != nil {
+			return nil, nil, fmt.Errorf("asking whether the cluster serves %s: %w", gvk.Kind, err)
+		}
+		watched = append(watched, kinds[needed].new())
+	}
+	return watched, nil, nil
 }
 
 // ControllerOf returns the name of a kind's controller.

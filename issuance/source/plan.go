@@ -86,7 +86,7 @@ func planEntry(s State, e Entry) Action {
 	switch {
 	case s.Taken[e.SecretName] != "" && (have == nil || controls(s.Source, have)):
 		return Refuse{e.SecretName, Problem{ReasonSecretConflict,
-			fmt.Sprintf("no Certificate is made for Secret %s: %s; choose another secretName, or delete the Secret", e.SecretName, s.Taken[e.SecretName])}}
+			fmt.Sprintf("no Certificate is made for Secret %s: %s; choose another secretName, or delete the Secret if nobody needs it", e.SecretName, s.Taken[e.SecretName])}}
 	case have == nil:
 		return Create{want}
 	case have.DeletionTimestamp != nil: // its end brings us back

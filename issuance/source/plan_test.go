@@ -114,9 +114,9 @@ func TestPlan(t *testing.T) {
 		{"it no longer asks", state(silent, made("a")), nil},
 		{"an entry that can't be followed keeps its Certificate", state(hostless, made("a")), nil},
 		{"a Secret is in the way", occupied, []string{
-			"Refuse a SecretConflict no Certificate is made for Secret a: it is of type Opaque; choose another secretName, or delete the Secret"}},
+			"Refuse a SecretConflict no Certificate is made for Secret a: it is of type Opaque; choose another secretName, or delete the Secret if nobody needs it"}},
 		{"a Secret is in the way of a Certificate that somebody pointed elsewhere", moved, []string{
-			"Refuse a SecretConflict no Certificate is made for Secret a: it is of type Opaque; choose another secretName, or delete the Secret"}},
+			"Refuse a SecretConflict no Certificate is made for Secret a: it is of type Opaque; choose another secretName, or delete the Secret if nobody needs it"}},
 	} {
 		if diff := cmp.Diff(tc.want, short(plan(tc.state))); diff != "" {
 			t.Errorf("%s: -want +got\n%s", tc.reason, diff)

@@ -9,7 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -39,19 +39,23 @@ type Reconciler struct {
 	Kind string
 	// Client writes Certificates and reads Secrets live.
 	Client client.Client
-	// Cache has sources, Certificates, issuers, and the metadata of Secrets.
+	// Cache has sources, Certificates and issuers.
 	Cache client.Reader
-	// Live reads sources and Certificates past the cache before something is written. Nil means the manager's API reader.
+	// Live reads sources, Certificates and the metadata of Secrets past the cache before something is written. Nil means the
+	// manager's API reader.
 	Live   client.Reader
 	Events record.EventRecorder
 
 	Policy Policy
 	// ClusterNamespace is where the Secrets of ClusterIssuers lie.
 	ClusterNamespace string
+	// Reserved are Secrets that the daemon itself works with: no certificate is issued into them, whether or not they are there.
+	Reserved []types.NamespacedName
 	// Workers is how many sources are worked on at a time. Zero means 4.
 	Workers int
 
-	said memory
+	said    memory
+	settled settled
 }
 
 // Indexes of the cache. The one of Certificates is for each kind its own, since each kind sets itself up.
@@ -68,18 +72,15 @@ const recheck = 10 * time.Minute
 // Setup says what wakes a source: itself, its Certificates and those of the names that it needs, the end of a Secret that may be in
 // its way, and for a ListenerSet its Gateway. A kind that the cluster does not serve is left out, with a line in the log.
 func (r *Reconciler) Setup(mgr ctrl.Manager) error {
-	k, ok := kinds[r.Kind]
-	if !ok {
-		return fmt.Errorf("setting up sources: there is no kind %q", r.Kind)
+	k := kinds[r.Kind]
+	_, missing, err := Watched(mgr.GetRESTMapper(), r.Kind)
+	if err != nil {
+		return fmt.Errorf("setting up sources of kind %s: %w", r.Kind, err)
 	}
-	for _, gvk := range append(k.needs, k.gvk) {
-		if _, err := mgr.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); meta.IsNoMatchError(err) {
-			mgr.GetLogger().Info("no Certificates are made for these objects: the cluster does not serve them; install their CRDs and start again",
-				"kind", r.Kind, "missing", gvk.String())
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("setting up sources of kind %s: %w", r.Kind, err)
-		}
+	if missing != nil {
+		mgr.GetLogger().Info("no Certificates are made for these objects: the cluster does not serve them; install their CRDs and start again",
+			"kind", r.Kind, "missing", missing.String())
+		return nil
 	}
 	if r.Live == nil {
 		r.Live = mgr.GetAPIReader()
@@ -131,7 +132,8 @@ func (r *Reconciler) indexFields(f client.FieldIndexer) error {
 	})
 }
 
-// Reconcile brings the Certificates of one source in line with it. A plan that writes is made once more on live objects.
+// Reconcile brings the Certificates of one source in line with it. A plan that writes is made once more on live objects; where that
+// finds nothing to do, it is not made a third time until one of them changes.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	seen, err := r.observe(ctx, req.NamespacedName, false)
 	if err != nil {
@@ -142,11 +144,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	todo := plan(seen.State)
-	if writes(todo) {
+	switch {
+	case !writes(todo):
+		r.settled.forget(req.NamespacedName)
+	case r.settled.at(req.NamespacedName, seen.versions()):
+		todo = nil
+	default:
 		if seen, err = r.observe(ctx, req.NamespacedName, true); err != nil || seen == nil {
 			return ctrl.Result{}, err
 		}
-		todo = plan(seen.State)
+		if todo = plan(seen.State); len(todo) == 0 {
+			r.settled.remember(req.NamespacedName, seen.versions())
+		}
 	}
 	done := r.apply(ctx, todo)
 	r.report(seen, done)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/yaml"
 
+	cmacme "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 
@@ -253,6 +256,17 @@ func TestSecretsInTheWay(t *testing.T) {
 	l.secret("by-hand", corev1.SecretTypeTLS, map[string][]byte{"tls.crt": nil, "tls.key": nil})
 	l.secret("empty", corev1.SecretTypeOpaque, nil)
 	l.secret("root", corev1.SecretTypeTLS, map[string][]byte{"tls.crt": nil, "tls.key": nil})
+	l.secret("account", corev1.SecretTypeOpaque, map[string][]byte{"tls.key": nil})
+	l.secret("vault-client", corev1.SecretTypeTLS, map[string][]byte{"tls.crt": nil, "tls.key": nil})
+	vault := &cmapi.ClusterIssuer{ObjectMeta: metav1.ObjectMeta{Name: "vault"}, Spec: cmapi.IssuerSpec{IssuerConfig: cmapi.IssuerConfig{Vault: &cmapi.VaultIssuer{
+		Server: "https://vault.example", Path: "pki/sign/web",
+		Auth: cmapi.VaultAuth{ClientCertificate: &cmapi.VaultClientCertificateAuth{SecretName: "vault-client"}},
+	}}}}
+	l.create(vault)
+	t.Cleanup(func() { l.delete(vault) })
+	l.create(&cmapi.Issuer{ObjectMeta: l.meta("acme", nil), Spec: cmapi.IssuerSpec{IssuerConfig: cmapi.IssuerConfig{ACME: &cmacme.ACMEIssuer{
+		Server: "https://acme.example", PrivateKey: cmmeta.SecretKeySelector{LocalObjectReference: cmmeta.LocalObjectReference{Name: "account-to-be"}},
+	}}}})
 	l.create(&cmapi.Issuer{ObjectMeta: l.meta("ca", nil), Spec: cmapi.IssuerSpec{IssuerConfig: cmapi.IssuerConfig{CA: &cmapi.CAIssuer{SecretName: "root"}}}})
 	l.create(&cmapi.Certificate{ObjectMeta: l.meta("site", nil), Spec: cmapi.CertificateSpec{
 		SecretName: "site-tls", DNSNames: []string{"other.example"}, IssuerRef: cmmeta.IssuerReference{Name: "ca"},
@@ -260,18 +274,26 @@ func TestSecretsInTheWay(t *testing.T) {
 	l.create(&corev1.Secret{ObjectMeta: l.meta("site-tls", map[string]string{"cert-manager.io/certificate-name": "site"}), Type: corev1.SecretTypeTLS,
 		Data: map[string][]byte{"tls.crt": nil, "tls.key": nil}})
 
-	l.start(nil)
+	l.start(func(r *Reconciler) {
+		r.ClusterNamespace = l.ns
+		r.Reserved = []types.NamespacedName{{Namespace: "elsewhere", Name: "empty"}, {Namespace: l.ns, Name: "own"}}
+	})
 	before := testenv.Writes(t)
 	l.ingress("web", with(), entry("password", "a.example"), entry("by-hand", "b.example"), entry("empty", "c.example"),
-		entry("root", "d.example"), entry("site-tls", "e.example"))
+		entry("root", "d.example"), entry("site-tls", "e.example"), entry("account", "f.example"), entry("vault-client", "g.example"), entry("own", "h.example"),
+		entry("account-to-be", "i.example"))
 	l.becomes("by-hand", there)
 	l.becomes("empty", there)
 	const event = "Ingress/web Warning SecretConflict no Certificate is made for Secret "
 	l.event(event + "password: it is of type Opaque")
 	l.event(event + "root: it holds the CA of Issuer ca")
 	l.event(event + "site-tls: it is that of Certificate site")
+	l.event(event + "account: it is of type Opaque, was issued for no Certificate, and holds a private key without a certificate")
+	l.event(event + "vault-client: ClusterIssuer vault works with it, by spec.vault.auth.clientCertificate.secretName")
+	l.event(event + "own: it is this daemon's own")
+	l.event(event + "account-to-be: Issuer acme works with it, by spec.acme.privateKeySecretRef")
 	l.exactly("Secrets in the way", before, map[string]int{"create certificates": 2})
-	for _, name := range []string{"password", "root", "site-tls"} {
+	for _, name := range []string{"password", "root", "site-tls", "account", "vault-client", "own", "account-to-be"} {
 		if l.certificate(name) != nil {
 			t.Errorf("there is a Certificate %s", name)
 		}
@@ -304,11 +326,12 @@ func TestTemplateThatReflects(t *testing.T) {
 	})
 }
 
-// forgetful is a cache that has sources but never hears of Certificates.
+// forgetful is a cache that has sources but never hears of Certificates and Secrets.
 type forgetful struct{ client.Client }
 
 func (f forgetful) Get(ctx context.Context, key types.NamespacedName, obj client.Object, opts ...client.GetOption) error {
-	if _, ok := obj.(*cmapi.Certificate); ok {
+	switch obj.(type) {
+	case *cmapi.Certificate, *metav1.PartialObjectMetadata:
 		return apierrors.NewNotFound(cmapi.Resource("certificates"), key.Name)
 	}
 	return f.Client.Get(ctx, key, obj, opts...)
@@ -333,6 +356,107 @@ func TestStaleCache(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]int{"create certificates": 1}, since(t, before)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// counted is a client that counts what is read through it.
+type counted struct {
+	client.Client
+	reads []string
+}
+
+func (c *counted) Get(ctx context.Context, key types.NamespacedName, obj client.Object, opts ...client.GetOption) error {
+	what := fmt.Sprintf("%T", obj)
+	c.reads = append(c.reads, what[strings.LastIndex(what, ".")+1:]+" "+key.Name)
+	return c.Client.Get(ctx, key, obj, opts...)
+}
+
+func (c *counted) read() []string {
+	out := slices.Sorted(slices.Values(c.reads))
+	c.reads = nil
+	return out
+}
+
+// A cache that has not heard of a Secret yet does not give it away; a name that is free costs one look, and that reads no payload.
+func TestSecretThatTheCacheDoesNotKnow(t *testing.T) {
+	l := newLab(t)
+	l.secret("password", corev1.SecretTypeOpaque, map[string][]byte{"password": []byte("x")})
+	l.ingress("web", with(), entry("free", "a.example"), entry("password", "b.example"))
+	c := &counted{Client: daemonClient(t)}
+	r := &Reconciler{Kind: KindIngress, Client: c, Live: c, Cache: forgetful{daemonClient(t)}, Events: &l.saw, Policy: policy()}
+	if _, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: types.NamespacedName{Namespace: l.ns, Name: "web"}}); err != nil {
+		t.Fatal(err)
+	}
+	if l.certificate("free") == nil || l.certificate("password") != nil {
+		t.Errorf("free: %v, password: %v", l.certificate("free"), l.certificate("password"))
+	}
+	l.event("Ingress/web Warning SecretConflict no Certificate is made for Secret password: it is of type Opaque")
+	want := []string{"Certificate free", "Certificate password", "Ingress web", "PartialObjectMetadata free", "PartialObjectMetadata password", "Secret password"}
+	if diff := cmp.Diff(want, c.read()); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// unlisted is a cache that keeps no managed fields, and has no index.
+type unlisted struct{ trimmed }
+
+func (unlisted) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
+
+// What a policy adds to a Certificate is looked at live once, and again only when the Certificate or its source has changed.
+func TestForeignFieldsAreLookedAtOnce(t *testing.T) {
+	l := newLab(t)
+	l.ingress("web", with(), entry("a", "a.example"))
+	live := &counted{Client: daemonClient(t)}
+	r := &Reconciler{Kind: KindIngress, Client: live.Client, Live: live, Cache: unlisted{trimmed{live.Client}}, Events: &l.saw, Policy: policy()}
+	look := func() []string {
+		t.Helper()
+		if _, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: types.NamespacedName{Namespace: l.ns, Name: "web"}}); err != nil {
+			t.Fatal(err)
+		}
+		return live.read()
+	}
+	look()
+	if l.certificate("a") == nil {
+		t.Fatal("there is no Certificate")
+	}
+	once := []string{"Certificate a", "Ingress web"}
+	steps := []struct {
+		reason string
+		change func()
+		want   []string
+	}{
+		{"as it was made", func() {}, nil},
+		{"a policy adds a label and a limit", func() {
+			update(l, "a", &cmapi.Certificate{}, func(c *cmapi.Certificate) {
+				c.Labels = map[string]string{"cost": "x"}
+				c.Spec.RevisionHistoryLimit = ptr.To[int32](3)
+			})
+		}, once},
+		{"nothing happens", func() {}, nil},
+		{"the Certificate changes", func() {
+			update(l, "a", &cmapi.Certificate{}, func(c *cmapi.Certificate) { c.Labels["cost"] = "y" })
+		}, once},
+		{"nothing happens again", func() {}, nil},
+		{"the Ingress changes", func() {
+			update(l, "web", &networkingv1.Ingress{}, func(i *networkingv1.Ingress) { i.Annotations["note"] = "x" })
+		}, once},
+	}
+	for _, step := range steps {
+		step.change()
+		if diff := cmp.Diff(step.want, look()); diff != "" {
+			t.Errorf("%s: -want +got\n%s", step.reason, diff)
+		}
+	}
+	// It is remembered for no longer than it is true.
+	update(l, "web", &networkingv1.Ingress{}, func(i *networkingv1.Ingress) { i.Spec.TLS[0].Hosts[0] = "b.example" })
+	look()
+	if c := l.certificate("a"); c.Spec.DNSNames[0] != "b.example" || c.Labels["cost"] != "y" || *c.Spec.RevisionHistoryLimit != 3 {
+		t.Errorf("it is %+v, labels %v", c.Spec, c.Labels)
+	}
+	l.delete(&networkingv1.Ingress{ObjectMeta: l.meta("web", nil)})
+	look()
+	if len(r.settled.versions) > 0 {
+		t.Errorf("of an Ingress that is gone %v is kept", r.settled.versions)
 	}
 }
 
@@ -367,9 +491,6 @@ func TestSetupLater(t *testing.T) {
 		}))
 	})
 	l.becomes("a", there)
-	if err := (&Reconciler{Kind: "Route"}).Setup(nil); err == nil {
-		t.Error("a kind that there is not was set up")
-	}
 }
 
 // value reads one series of Ingresses; labels beside the kind are added up.

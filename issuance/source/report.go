@@ -1,6 +1,7 @@
 package source
 
 import (
+	"crypto/sha256"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +41,36 @@ func (m *memory) tell(key types.NamespacedName, now []Problem) (fresh []Problem,
 	return fresh, change
 }
 
+// settled holds the versions at which a plan on the cache would write and one on live objects has found nothing to do. What somebody
+// has added to a Certificate is told from what we have written by managedFields, which the cache does not keep: for the few sources
+// that this is about, a digest here costs less than managedFields for all, and spares them a live look for each look.
+type settled struct {
+	mu       sync.Mutex
+	versions map[types.NamespacedName][sha256.Size]byte // guarded by mu
+}
+
+func (s *settled) at(key types.NamespacedName, versions [sha256.Size]byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.versions[key]
+	return ok && known == versions
+}
+
+func (s *settled) remember(key types.NamespacedName, versions [sha256.Size]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.versions == nil {
+		s.versions = map[types.NamespacedName][sha256.Size]byte{}
+	}
+	s.versions[key] = versions
+}
+
+func (s *settled) forget(key types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.versions, key)
+}
+
 // report emits an Event for each write and each new problem, and moves the metrics.
 func (r *Reconciler) report(s *observed, done []outcome) {
 	problems := append([]Problem(nil), s.Source.Problems...)
@@ -65,8 +96,9 @@ func (r *Reconciler) report(s *observed, done []outcome) {
 	}
 }
 
-// forget drops what was said about a source that is gone.
+// forget drops what is known of a source that is gone.
 func (r *Reconciler) forget(key types.NamespacedName) {
+	r.settled.forget(key)
 	_, change := r.said.tell(key, nil)
 	metricRefused.WithLabelValues(r.Kind).Add(float64(change))
 }
