@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -135,30 +134,30 @@ func TestBodyInTime(t *testing.T) {
 	second.EnableHTTP2 = true // as API servers speak it
 	second.StartTLS()
 	defer second.Close()
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	answer := make([]byte, 12)
-	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "HTTP/1.1 400" {
-		t.Errorf("a body that does not arrive is answered %q, %v", answer, err)
-	}
 	for _, server := range []*httptest.Server{server, second} {
-		resp, err := server.Client().Post(server.URL, "application/json", strings.NewReader("{}"))
-		if err != nil {
-			t.Fatal(err)
+		httpClient := server.Client()
+		httpClient.Timeout = 20 * time.Second
+		post := func(body io.Reader) (proto string, code int, text string) {
+			t.Helper()
+			resp, err := httpClient.Post(server.URL, "application/json", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			var b bytes.Buffer
+			if _, err := b.ReadFrom(resp.Body); err != nil {
+				t.Fatal(err)
+			}
+			return resp.Proto, resp.StatusCode, b.String()
 		}
-		var why bytes.Buffer
-		if _, err := why.ReadFrom(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-			t.Errorf("a long judgement by %s: %d %s %v", resp.Proto, resp.StatusCode, why.String(), err)
+		unended, w := io.Pipe()
+		go func() { _, _ = w.Write([]byte("a")) }()
+		if proto, code, text := post(unended); code != http.StatusBadRequest || text != "the body could not be read\n" {
+			t.Errorf("a body that does not arrive by %s: %d %s", proto, code, text)
 		}
-		resp.Body.Close()
+		w.Close()
+		if proto, code, text := post(strings.NewReader("{}")); code != http.StatusOK {
+			t.Errorf("a long judgement by %s: %d %s", proto, code, text)
+		}
 	}
 }
