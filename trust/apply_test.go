@@ -81,7 +81,7 @@ func TestDrift(t *testing.T) {
 			}
 		})
 	}
-	if err := testenv.Admin().Delete(context.Background(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns[0], Name: w.name}}); err != nil {
+	if err := testenv.Admin().Delete(context.Background(), w.object(ns[0])); err != nil {
 		t.Fatal(err)
 	}
 	w.holds(ns, data)
@@ -105,7 +105,7 @@ func TestContested(t *testing.T) {
 				return nil
 			}
 			undone := client.RawPatch(types.MergePatchType, []byte(`{"data":{"ca.crt":"mine"}}`))
-			return testenv.Admin().Patch(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[0], Name: w.name}}, undone, client.FieldOwner("rival"))
+			return testenv.Admin().Patch(ctx, w.object(namespaces[0]), undone, client.FieldOwner("rival"))
 		})
 	})
 	rival.Store(true)
@@ -132,7 +132,7 @@ func TestContested(t *testing.T) {
 	answered(1 + freeRepairs + 1) // by itself, when the time has come
 	nudge := func() {
 		t.Helper()
-		patchLabels(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[0], Name: w.name}}, map[string]any{"touched": fmt.Sprint(now.get().Unix())})
+		patchLabels(t, w.object(namespaces[0]), map[string]any{"touched": fmt.Sprint(now.get().Unix())})
 	}
 	for i := range 2 {
 		now.advance(firstPause << (i + 1))
@@ -205,7 +205,7 @@ func TestEventsCostTheirNamespaceOnly(t *testing.T) {
 
 	begin(namespaces[0])
 	patchLabels(t, src, map[string]any{"touched": "yes"}) // seen before what follows, or with it
-	if err := testenv.Admin().Delete(context.Background(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[0], Name: w.name}}); err != nil {
+	if err := testenv.Admin().Delete(context.Background(), w.object(namespaces[0])); err != nil {
 		t.Fatal(err)
 	}
 	w.holds(namespaces, data)
@@ -268,7 +268,7 @@ func TestConflict(t *testing.T) {
 func TestConflictEnds(t *testing.T) {
 	w := newWorld(t)
 	namespaces := w.namespaces(1)
-	stranger := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[0], Name: w.name}}
+	stranger := w.object(namespaces[0])
 	w.create(stranger)
 	a := testCert(t, "a", nil)
 	w.run()

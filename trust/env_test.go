@@ -137,6 +137,11 @@ func (w *world) get() (*trustapi.Bundle, error) {
 	return &b, testenv.Admin().Get(context.Background(), types.NamespacedName{Name: w.name}, &b)
 }
 
+// object names the target of a namespace.
+func (w *world) object(ns string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: w.name}}
+}
+
 func (w *world) target(ns string) (*corev1.ConfigMap, error) {
 	var c corev1.ConfigMap
 	return &c, testenv.Admin().Get(context.Background(), types.NamespacedName{Namespace: ns, Name: w.name}, &c)

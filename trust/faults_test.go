@@ -91,7 +91,7 @@ func TestFaults(t *testing.T) {
 				w.holds(namespaces, map[string]string{"ca.crt": joined(a)})
 				w.condition(reasonSynced)
 				if tc.step == release {
-					foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[0], Name: w.name}}
+					foreign := w.object(namespaces[0])
 					body := []byte(`{"data":{"mine":"x"}}`)
 					if err := testenv.Admin().Patch(context.Background(), foreign, client.RawPatch("application/merge-patch+json", body)); err != nil {
 						t.Fatal(err)
@@ -170,7 +170,7 @@ func TestDeletedMeanwhile(t *testing.T) {
 					}
 					strike := armed.CompareAndSwap(true, false)
 					if strike {
-						if err := testenv.Admin().Delete(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: obj.GetNamespace(), Name: obj.GetName()}}); err != nil {
+						if err := testenv.Admin().Delete(ctx, w.object(namespaces[0])); err != nil {
 							return err
 						}
 					}
@@ -186,7 +186,7 @@ func TestDeletedMeanwhile(t *testing.T) {
 			})
 			w.bundle(nil, trustapi.BundleSource{InLine: a})
 			w.holds(namespaces, map[string]string{"ca.crt": joined(a)})
-			foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[0], Name: w.name}}
+			foreign := w.object(namespaces[0])
 			if err := testenv.Admin().Patch(context.Background(), foreign, client.RawPatch(types.MergePatchType, []byte(`{"data":{"mine":"x"}}`))); err != nil {
 				t.Fatal(err)
 			}
@@ -357,7 +357,7 @@ func TestFailedLookIsMadeGood(t *testing.T) {
 	w.holds(namespaces, data)
 	r.news.add(w.name, namespaces[0])
 	reconcile(nil) // it sees its own write
-	if err := testenv.Admin().Delete(context.Background(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[0], Name: w.name}}); err != nil {
+	if err := testenv.Admin().Delete(context.Background(), w.object(namespaces[0])); err != nil {
 		t.Fatal(err)
 	}
 	r.news.add(w.name, namespaces[0])

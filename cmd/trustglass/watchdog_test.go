@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -76,7 +77,7 @@ func TestEveryInformerIsWatchedOver(t *testing.T) {
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Secret"), meta.RESTScopeNamespace)
 	mapper.Add(cmapi.SchemeGroupVersion.WithKind("Certificate"), meta.RESTScopeNamespace)
 	mapper.Add(cmapi.SchemeGroupVersion.WithKind("ClusterIssuer"), meta.RESTScopeRoot)
-	mapper.Add(gwapi.SchemeGroupVersion.WithKind("Gateway"), meta.RESTScopeNamespace)
+	mapper.Add(gatewayKind("Gateway"), meta.RESTScopeNamespace)
 	for _, namespace := range []string{"", "shop"} {
 		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 		dog := &watchdog{now: func() time.Time { return now }, gather: prometheus.NewRegistry()}
@@ -129,8 +130,8 @@ func TestWatched(t *testing.T) {
 	for _, m := range []*meta.DefaultRESTMapper{bare, served} {
 		m.Add(networkingv1.SchemeGroupVersion.WithKind("Ingress"), meta.RESTScopeNamespace)
 	}
-	served.Add(gwapi.SchemeGroupVersion.WithKind("Gateway"), meta.RESTScopeNamespace)
-	served.Add(gwapi.SchemeGroupVersion.WithKind("ListenerSet"), meta.RESTScopeNamespace)
+	served.Add(gatewayKind("Gateway"), meta.RESTScopeNamespace)
+	served.Add(gatewayKind("ListenerSet"), meta.RESTScopeNamespace)
 	for _, tc := range []struct {
 		reason string
 		args   []string
@@ -175,4 +176,8 @@ func TestWatched(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
 		}
 	}
+}
+
+func gatewayKind(kind string) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: gwapi.GroupName, Version: gwapi.GroupVersion.Version, Kind: kind}
 }
