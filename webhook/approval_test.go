@@ -231,6 +231,7 @@ func TestLookupEnds(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	defer silent.Close()
+	defer silent.CloseClientConnections()
 	for _, httpClient := range []*http.Client{silent.Client(), {}} {
 		ctx, cancel := context.WithCancel(t.Context())
 		mapper, err := mappers(&rest.Config{Host: silent.URL}, httpClient)(ctx)
