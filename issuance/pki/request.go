@@ -15,6 +15,7 @@ import (
 	"net/mail"
 	"net/url"
 	"slices"
+	"strings"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 )
@@ -51,7 +52,7 @@ func ParseNames(spec *cmapi.CertificateSpec) (Names, error) {
 		n.IPs = append(n.IPs, ip)
 	}
 	for i, s := range spec.URIs {
-		u, err := url.Parse(s)
+		u, err := ParseURI(s)
 		if err != nil {
 			return Names{}, fmt.Errorf("spec.uris[%d]: %w", i, err)
 		}
@@ -67,6 +68,25 @@ func ParseNames(spec *cmapi.CertificateSpec) (Names, error) {
 	var err error
 	n.Others, err = ParseOtherNames(spec.OtherNames)
 	return n, err
+}
+
+// ParseURI reads a URI as a subject alternative name. Package x509 writes more than it reads: a host with a character beyond
+// printable ASCII, an empty label or a dot at its end makes the whole certificate unreadable, so it is refused here.
+func ParseURI(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, fmt.Errorf("is not a URI: %w", err)
+	}
+	again, err := url.Parse(u.String())
+	if err != nil {
+		return nil, fmt.Errorf("is not a URI once it is escaped: %w", err)
+	}
+	for _, label := range strings.Split(again.Host, ".") {
+		if label == "" && again.Host != "" || strings.ContainsFunc(label, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return nil, fmt.Errorf("has the host %q, which no certificate can hold: only printable ASCII, no empty label and no dot at the end", again.Host)
+		}
+	}
+	return u, nil
 }
 
 var signatureAlgorithms = map[cmapi.SignatureAlgorithm]x509.SignatureAlgorithm{

@@ -130,7 +130,7 @@ func TestNewRequestRefuses(t *testing.T) {
 		{"an unknown usage", cmapi.CertificateSpec{CommonName: "a", Usages: []cmapi.KeyUsage{"all"}}, `spec.usages: unknown key usage "all"`},
 		{"a DNS name that is not ASCII", cmapi.CertificateSpec{DNSNames: []string{"a.example.org", "bücher.example.org"}}, `spec.dnsNames[1]: "bücher.example.org" is not ASCII: write it in its encoded form`},
 		{"a common name that x509 can't encode", cmapi.CertificateSpec{CommonName: "a\xff"}, `encoding the subject: `},
-		{"a URI whose host x509 does not read back", cmapi.CertificateSpec{URIs: []string{"https://example..org/"}}, `parsing the certificate request: `},
+		{"a URI whose host x509 does not read back", cmapi.CertificateSpec{URIs: []string{"https://example..org/"}}, `spec.uris[0]: has the host "example..org", which no certificate can hold`},
 		{"more names than a CSR may hold", cmapi.CertificateSpec{DNSNames: many}, `bytes, more than the 65536 allowed`},
 	} {
 		_, err := NewRequest(&tc.spec, key)

@@ -102,6 +102,7 @@ func TestCertificate(t *testing.T) {
 		{"an empty DNS name", func(s *spec) { s.DNSNames = []string{""} }, "spec.dnsNames[0]: Required value"},
 		{"no IP address", func(s *spec) { s.IPAddresses = []string{"10.0.0.1", "1.2.3"} }, `spec.ipAddresses[1]: Invalid value: "1.2.3": is not an IP address`},
 		{"no URI", func(s *spec) { s.URIs = []string{":"} }, `spec.uris[0]: Invalid value: ":": is not a URI`},
+		{"URI with a host that x509 does not read", func(s *spec) { s.URIs = []string{"spiffe://a..b/c"} }, `spec.uris[0]: Invalid value: "spiffe://a..b/c": has the host "a..b", which no certificate can hold`},
 		{"no bare e-mail address", func(s *spec) { s.EmailAddresses = []string{"A <a@b>"} }, `spec.emailAddresses[0]: Invalid value: "A <a@b>": is not a bare e-mail address`},
 		{"an other name without identifier", func(s *spec) { s.OtherNames = []cmapi.OtherName{{OID: "BAD_OID", UTF8Value: "a"}} },
 			`spec.otherNames[0].oid: Invalid value: "BAD_OID": oid syntax invalid`},

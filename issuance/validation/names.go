@@ -93,8 +93,8 @@ func (f *findings) names(spec *cmapi.CertificateSpec) {
 		}
 	}
 	for i, s := range spec.URIs {
-		if u, err := url.Parse(s); err != nil {
-			f.invalid(s, "is not a URI: "+quotable(err.Error()), "uris", i)
+		if u, err := pki.ParseURI(s); err != nil {
+			f.invalid(s, quotable(err.Error()), "uris", i)
 		} else {
 			f.ascii(u.String(), "uris", i)
 		}
