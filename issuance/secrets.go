@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
@@ -34,9 +35,10 @@ type Secrets struct {
 	flight  singleflight.Group
 	listing semaphore
 	mu      sync.Mutex
-	filled  map[string]*sync.Once               // by namespace; guarded by mu
-	seen    map[types.NamespacedName]SecretView // guarded by mu
-	entries map[entryID]entryHash               // guarded by mu
+	filled  map[string]*sync.Once                   // by namespace; guarded by mu
+	seen    map[types.NamespacedName]SecretView     // guarded by mu
+	entries map[entryID]entryHash                   // guarded by mu
+	lent    map[types.NamespacedName]*corev1.Secret // guarded by mu
 }
 
 // SecretView is what a decision may know of a Secret.
@@ -91,18 +93,59 @@ func (s *Secrets) Read(ctx context.Context, key types.NamespacedName) (*SecretVi
 	return s.Remember(secret), nil
 }
 
-// Payload returns a Secret's data as it is now. Callers that ask while a read is under way share its answer; they must not
-// change it.
+// lendFor is how long a payload that was read serves others who need it too: in a burst one read of the CA does for many signatures.
+const lendFor = 100 * time.Millisecond
+
+// Payload returns a Secret's data as it is now. Callers that ask while a read is under way, or within lendFor of one unless the
+// cache knows of a newer version, share its answer; they must not change it.
 func (s *Secrets) Payload(ctx context.Context, key types.NamespacedName) (map[string][]byte, error) {
+	if secret := s.borrow(ctx, key); secret != nil {
+		return secret.Data, nil
+	}
 	data, err, _ := s.flight.Do(key.String(), func() (any, error) {
 		secret := &corev1.Secret{}
-		err := s.Live.Get(ctx, key, secret)
-		return secret.Data, err
+		if err := s.Live.Get(ctx, key, secret); err != nil {
+			return nil, err
+		}
+		s.lend(key, secret)
+		return secret.Data, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading Secret %s: %w", key, err)
 	}
 	return data.(map[string][]byte), nil
+}
+
+// lend keeps a Secret that was just read for lendFor.
+func (s *Secrets) lend(key types.NamespacedName, secret *corev1.Secret) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lent == nil {
+		s.lent = map[types.NamespacedName]*corev1.Secret{}
+	}
+	s.lent[key] = secret
+	time.AfterFunc(lendFor, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.lent[key] == secret {
+			delete(s.lent, key)
+		}
+	})
+}
+
+// borrow returns a Secret that is lent and no older than the cache; nil if there is none.
+func (s *Secrets) borrow(ctx context.Context, key types.NamespacedName) *corev1.Secret {
+	s.mu.Lock()
+	secret := s.lent[key]
+	s.mu.Unlock()
+	if secret == nil {
+		return nil
+	}
+	meta := newSecretMetadata()
+	if s.Cache.Get(ctx, key, meta) != nil || meta.UID != secret.UID || newer(meta.ResourceVersion, secret.ResourceVersion) {
+		return nil
+	}
+	return secret
 }
 
 // payloadAt returns a Secret's data where it still is of a version, and a conflict where it is not: what goes back into the Secret

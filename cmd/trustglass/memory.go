@@ -9,9 +9,11 @@ import (
 )
 
 const (
-	// gcPercent is how much the heap may grow between two collections, unless GOGC says otherwise: half of Go's default. The daemon
+	// gcPercent is how much a large heap may grow between two collections, unless GOGC says otherwise: half of Go's default. The daemon
 	// spends little of its time allocating, and its memory is mostly what it keeps.
 	gcPercent = 50
+	// room is how much a small heap may grow: the percentage alone would have a burst spend a sixth of its processor time collecting.
+	room = 24 << 20
 	// gcPercentLooking holds while all that large caches were filled with is looked through: what is kept of that lies among what is not,
 	// and the gaps that are left stay for good.
 	gcPercentLooking = 25
@@ -19,9 +21,9 @@ const (
 	large = 32 << 20
 
 	// giveBackInterval is how often memory is looked at.
-	giveBackInterval = 5 * time.Second
+	giveBackInterval = 2 * time.Second
 	// calm is how much may have been allocated since the last look for the daemon to count as idle.
-	calm = 8 << 20
+	calm = 4 << 20
 	// slack is how much unused memory is not worth a collection.
 	slack = 4 << 20
 )
@@ -53,6 +55,11 @@ func worthGivingBack(before, now memory) bool {
 	return idle(before, now) && now.held > now.live+max(slack, now.live/10)
 }
 
+// percentFor returns how much the heap may grow between two collections, in percent of what is live.
+func percentFor(live uint64) int {
+	return max(gcPercent, int(100*room/max(live, 8<<20)))
+}
+
 // setGCPercent sets how much the heap may grow, unless the environment does.
 func setGCPercent(percent int) {
 	if os.Getenv("GOGC") == "" {
@@ -64,10 +71,11 @@ func setGCPercent(percent int) {
 // when the caches are full.
 func giveBack(ctx context.Context) error {
 	before := readMemory()
-	looking := before.live >= large
+	looking, set := before.live >= large, percentFor(before.live)
 	if looking {
-		setGCPercent(gcPercentLooking)
+		set = gcPercentLooking
 	}
+	setGCPercent(set)
 	tick := time.NewTicker(giveBackInterval)
 	defer tick.Stop()
 	for {
@@ -77,9 +85,10 @@ func giveBack(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now := readMemory()
-		if looking && idle(before, now) {
-			looking = false
-			setGCPercent(gcPercent)
+		looking = looking && !idle(before, now)
+		if percent := percentFor(now.live); !looking && (percent < set || percent > set+set/4) {
+			setGCPercent(percent)
+			set = percent
 		}
 		if worthGivingBack(before, now) {
 			debug.FreeOSMemory()

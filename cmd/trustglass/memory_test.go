@@ -23,6 +23,15 @@ func TestWorthGivingBack(t *testing.T) {
 	}
 }
 
+func TestPercentFor(t *testing.T) {
+	const mib = 1 << 20
+	for live, want := range map[uint64]int{0: 300, 8 * mib: 300, 24 * mib: 100, 48 * mib: 50, 200 * mib: 50} {
+		if got := percentFor(live); got != want {
+			t.Errorf("with %d MiB in use the heap may grow by %d %%, want %d", live/mib, got, want)
+		}
+	}
+}
+
 // A name that the runtime does not know would make readMemory panic here and not in production.
 func TestReadMemory(t *testing.T) {
 	garbage := make([]byte, 64<<20)

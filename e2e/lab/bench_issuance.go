@@ -494,12 +494,15 @@ func (m *issued) write(ctx context.Context, c client.Client, cert *cmapi.Certifi
 	return nil
 }
 
-// startUp is when the daemon has given back what filling its caches took: it looks every 5 s and waits for a quiet 5 s.
+// startUp is when the daemon has given back what filling its caches, or a burst, took.
 const startUp = 20 * time.Second
 
 // benchMemory measures the daemon with its Certificates, after a restart too, and what other people's Secrets add: between two
 // such restarts, and while they appear.
 func (l *lab) benchMemory(ctx context.Context) ([]figure, error) {
+	if err := sleep(ctx, startUp); err != nil {
+		return nil, err
+	}
 	rss, peak, err := l.daemon.RSS()
 	if err != nil {
 		return nil, err
