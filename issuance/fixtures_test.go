@@ -57,7 +57,7 @@ func makePair(t testing.TB, ca *pki.KeyPair, spec *cmapi.CertificateSpec, from t
 	if ca == nil {
 		bundle, err = pki.SelfSign(template, key)
 	} else {
-		bundle, _, err = ca.Sign(template)
+		bundle, err = ca.Sign(template)
 	}
 	if err != nil {
 		t.Fatal(err)

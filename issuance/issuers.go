@@ -38,6 +38,8 @@ type Issuers struct {
 	Now     func() time.Time // nil means time.Now
 	// ClusterNamespace is where the Secrets of ClusterIssuers lie.
 	ClusterNamespace string
+	// Lifetime is how the lifetime of a CA limits what it signs.
+	Lifetime issuer.Lifetime
 	// Recheck bounds how long a timer runs before the clock is looked at again, since a timer knows nothing of a clock that was set or a
 	// machine that slept. Zero means ten minutes.
 	Recheck time.Duration
@@ -101,7 +103,7 @@ func (r *Issuers) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result,
 }
 
 func (r *Issuers) check(ctx context.Context, spec *cmapi.IssuerSpec, namespace string) (issuer.Health, error) {
-	found, err := issuer.New(spec, namespace, r.Secrets)
+	found, err := issuer.New(spec, namespace, r.Secrets, r.Lifetime)
 	if problem := problemOf(err); problem != nil {
 		return issuer.Health{Reason: problem.Reason, Message: problem.Message}, nil
 	}

@@ -23,6 +23,8 @@ type Signer struct {
 	Secrets *Secrets
 	// ClusterNamespace is where the Secrets of ClusterIssuers lie.
 	ClusterNamespace string
+	// Lifetime is how the lifetime of a CA limits what it signs.
+	Lifetime issuer.Lifetime
 }
 
 // serves tells whether issuers of this kind are ours to sign for; others have controllers of their own.
@@ -81,7 +83,7 @@ func (g *Signer) find(ctx context.Context, ref cmmeta.IssuerReference, namespace
 		}
 		return nil, &issuer.Problem{Reason: "IssuerNotReady", Message: message, Pending: true}
 	}
-	return issuer.New(spec, namespace, g.Secrets)
+	return issuer.New(spec, namespace, g.Secrets, g.Lifetime)
 }
 
 func issuerCondition(st *cmapi.IssuerStatus) *cmapi.IssuerCondition {

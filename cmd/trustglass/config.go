@@ -67,6 +67,8 @@ type Config struct {
 	EnableGatewayAPIListenerSet bool `json:"enableGatewayAPIListenerSet"`
 	// GatewayAPIExtraProtocols are listener protocols that carry TLS beside HTTPS and TLS.
 	GatewayAPIExtraProtocols []string `json:"gatewayAPIExtraProtocols"`
+	// IgnoreCALifetime has CAs sign as cert-manager's do: for longer than they last, and after they have expired.
+	IgnoreCALifetime bool `json:"ignoreCALifetime"`
 	// AllowSecretTemplateReflection lets an Ingress or Gateway ask for reflection annotations on its Secrets: whoever may edit
 	// one can then spread the Secret.
 	AllowSecretTemplateReflection bool `json:"allowSecretTemplateReflection"`
@@ -168,6 +170,7 @@ func (c *Config) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.EnableGatewayAPI, "enable-gateway-api", c.EnableGatewayAPI, "make Certificates for Gateways")
 	f.BoolVar(&c.EnableGatewayAPIListenerSet, "enable-gateway-api-listenerset", c.EnableGatewayAPIListenerSet, "make Certificates for ListenerSets too; needs the feature gate "+gateListenerSets)
 	f.StringSliceVar(&c.GatewayAPIExtraProtocols, "gateway-api-extra-protocols", c.GatewayAPIExtraProtocols, "listener protocols that carry TLS beside HTTPS and TLS")
+	f.BoolVar(&c.IgnoreCALifetime, "ignore-ca-lifetime", c.IgnoreCALifetime, "sign as cert-manager does: for longer than the CA lasts, and with CAs that have expired")
 	f.BoolVar(&c.AllowSecretTemplateReflection, "allow-secret-template-reflection", c.AllowSecretTemplateReflection, "let an Ingress or Gateway ask for reflection of its Secrets")
 	f.StringSliceVar(&c.IgnoreNamespaces, "ignore-namespaces", c.IgnoreNamespaces, "namespaces that no CA is injected from")
 	f.BoolVar(&c.EnableCertificatesDataSource, "enable-certificates-data-source", c.EnableCertificatesDataSource, "inject CAs from Certificates too")

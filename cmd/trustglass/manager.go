@@ -34,6 +34,7 @@ import (
 	trustapi "github.com/cert-manager/trust-manager/pkg/apis/trust/v1alpha1"
 
 	"github.com/trustglass/trustglass/issuance"
+	"github.com/trustglass/trustglass/issuance/issuer"
 	"github.com/trustglass/trustglass/issuance/source"
 	"github.com/trustglass/trustglass/reflector"
 	"github.com/trustglass/trustglass/trust"
@@ -171,6 +172,9 @@ func newApp(ctx context.Context, cfg Config) (*app, error) {
 	a.events.StartRecordingToSink(sink)
 	a.secrets = &issuance.Secrets{Live: mgr.GetAPIReader(), Cache: mgr.GetCache()}
 	a.signer = &issuance.Signer{Cache: mgr.GetCache(), Secrets: a.secrets, ClusterNamespace: cfg.ClusterResourceNamespace}
+	if cfg.IgnoreCALifetime {
+		a.signer.Lifetime = issuer.Ignored
+	}
 	if err := a.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -358,6 +362,7 @@ func (a *app) startIssuance() error {
 		r := &issuance.Issuers{
 			Kind: kind, Client: a.mgr.GetClient(), Cache: a.mgr.GetCache(), Secrets: a.secrets,
 			Events: a.recorder("cert-manager-" + name), ClusterNamespace: a.cfg.ClusterResourceNamespace,
+			Lifetime: a.signer.Lifetime,
 		}
 		if err := r.Setup(a.mgr); err != nil {
 			return err

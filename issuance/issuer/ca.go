@@ -18,6 +18,7 @@ type ca struct {
 	spec      *cmapi.CAIssuer
 	namespace string
 	secrets   Payloads
+	lifetime  Lifetime
 }
 
 func (i ca) secret() types.NamespacedName {
@@ -38,7 +39,7 @@ func (i ca) Check(ctx context.Context, now time.Time) (Health, error) {
 		return Health{}, err
 	}
 	leaf := pair.Certs[0]
-	err = pair.CheckCA(now)
+	err = i.maySign(pair, now)
 	if err == nil {
 		_, err = pki.NewBundle(pair.Certs)
 	}
@@ -49,7 +50,19 @@ func (i ca) Check(ctx context.Context, now time.Time) (Health, error) {
 		}
 		return h, nil
 	}
-	return Health{Ready: true, Reason: "KeyPairVerified", Message: "Signing CA verified", Recheck: leaf.NotAfter.Add(time.Second)}, nil
+	good := Health{Ready: true, Reason: "KeyPairVerified", Message: "Signing CA verified"}
+	if i.lifetime != Ignored {
+		good.Recheck = leaf.NotAfter.Add(time.Second)
+	}
+	return good, nil
+}
+
+// maySign tells whether a key pair may sign now.
+func (i ca) maySign(pair pki.KeyPair, now time.Time) error {
+	if err := pair.CheckCA(); err != nil || i.lifetime == Ignored {
+		return err
+	}
+	return pair.CheckTime(now)
 }
 
 func (i ca) Sign(ctx context.Context, req Request) (Signed, error) {
@@ -57,7 +70,7 @@ func (i ca) Sign(ctx context.Context, req Request) (Signed, error) {
 	if err != nil {
 		return Signed{}, err
 	}
-	if err := pair.CheckCA(req.Now); err != nil {
+	if err := i.maySign(pair, req.Now); err != nil {
 		return Signed{}, pending("SecretInvalidData", "Secret %s can't sign: %s", i.secret(), err)
 	}
 	template, err := pki.NewTemplate(req.CSR, req.Spec, req.Now)
@@ -67,14 +80,21 @@ func (i ca) Sign(ctx context.Context, req Request) (Signed, error) {
 	template.CRLDistributionPoints = i.spec.CRLDistributionPoints
 	template.OCSPServer = i.spec.OCSPServers
 	template.IssuingCertificateURL = i.spec.IssuingCertificateURLs
-	bundle, shortened, err := pair.Sign(template, root(data["ca.crt"])...)
+	late := pair.OutlivedBy(template)
+	if i.lifetime == Kept {
+		pair.Shorten(template)
+	}
+	bundle, err := pair.Sign(template, root(data["ca.crt"])...)
 	if err != nil {
 		return Signed{}, failed("SigningError", "signing with Secret %s: %s", i.secret(), err)
 	}
 	out := Signed{Bundle: bundle}
-	if shortened {
-		out.Note = fmt.Sprintf("valid only until %s, when the CA in Secret %s expires: renew the CA or ask for a shorter duration",
-			pair.Certs[0].NotAfter.UTC().Format(time.RFC3339), i.secret())
+	ends := pair.Certs[0].NotAfter.UTC().Format(time.RFC3339)
+	switch {
+	case late && i.lifetime == Kept:
+		out.Note = fmt.Sprintf("valid only until %s, when the CA in Secret %s expires: renew the CA or ask for a shorter duration", ends, i.secret())
+	case late && i.lifetime == Outlived:
+		out.Note = fmt.Sprintf("of use only until %s, when the CA in Secret %s expires: renew the CA or ask for a shorter duration", ends, i.secret())
 	}
 	return out, nil
 }

@@ -65,14 +65,26 @@ type Payloads interface {
 	Payload(ctx context.Context, key types.NamespacedName) (map[string][]byte, error)
 }
 
+// Lifetime says how a CA's own lifetime limits what it signs.
+type Lifetime int
+
+const (
+	// Kept is the default: what is signed ends with the CA at the latest, and a CA signs only while it is valid.
+	Kept Lifetime = iota
+	// Outlived lets what is signed end after the CA, which still signs only while it is valid.
+	Outlived
+	// Ignored is what cert-manager does: a CA signs anything at any time.
+	Ignored
+)
+
 // New returns the issuer for a spec; its Secrets lie in namespace. For a type that this version does not serve, or a spec with
 // no type, the error is a pending *Problem.
-func New(spec *cmapi.IssuerSpec, namespace string, secrets Payloads) (Issuer, error) {
+func New(spec *cmapi.IssuerSpec, namespace string, secrets Payloads, lifetime Lifetime) (Issuer, error) {
 	switch {
 	case spec.SelfSigned != nil:
 		return selfSigned{spec: spec.SelfSigned, secrets: secrets}, nil
 	case spec.CA != nil:
-		return ca{spec: spec.CA, namespace: namespace, secrets: secrets}, nil
+		return ca{spec: spec.CA, namespace: namespace, secrets: secrets, lifetime: lifetime}, nil
 	case spec.ACME != nil:
 		return nil, unsupported("acme")
 	case spec.Vault != nil:

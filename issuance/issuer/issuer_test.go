@@ -56,7 +56,7 @@ func asks(spec *cmapi.CertificateSpec) (Request, crypto.Signer) {
 func authority(lifetime time.Duration) map[string][]byte {
 	req, key := asks(&cmapi.CertificateSpec{CommonName: "ca", IsCA: true, Duration: &metav1.Duration{Duration: lifetime + time.Hour}})
 	req.Key, req.Now = key, now.Add(-time.Hour)
-	signed := must(must(New(&cmapi.IssuerSpec{IssuerConfig: cmapi.IssuerConfig{SelfSigned: &cmapi.SelfSignedIssuer{}}}, "", nil)).Sign(context.Background(), req))
+	signed := must(must(New(&cmapi.IssuerSpec{IssuerConfig: cmapi.IssuerConfig{SelfSigned: &cmapi.SelfSignedIssuer{}}}, "", nil, Kept)).Sign(context.Background(), req))
 	return map[string][]byte{"tls.crt": signed.Chain, "tls.key": must(pki.EncodeKey(key, "")), "ca.crt": signed.CA}
 }
 
@@ -69,13 +69,13 @@ func TestNew(t *testing.T) {
 		"IssuerTypeMissing":      {},
 		"IssuerTypeNotSupported": {Vault: &cmapi.VaultIssuer{}},
 	} {
-		_, err := New(&cmapi.IssuerSpec{IssuerConfig: config}, "ns", nil)
+		_, err := New(&cmapi.IssuerSpec{IssuerConfig: config}, "ns", nil, Kept)
 		if p, ok := asProblem(err); !ok || p.Reason != reason || !p.Pending {
 			t.Errorf("%s: %v", reason, err)
 		}
 	}
 	for _, config := range []cmapi.IssuerConfig{{Venafi: &cmapi.VenafiIssuer{}}, {ACME: nil, Vault: &cmapi.VaultIssuer{}}} {
-		if _, err := New(&cmapi.IssuerSpec{IssuerConfig: config}, "ns", nil); err == nil || !strings.Contains(err.Error(), "use selfSigned or ca") {
+		if _, err := New(&cmapi.IssuerSpec{IssuerConfig: config}, "ns", nil, Kept); err == nil || !strings.Contains(err.Error(), "use selfSigned or ca") {
 			t.Errorf("%v", err)
 		}
 	}
@@ -91,21 +91,25 @@ func TestCA(t *testing.T) {
 		return store{secrets: map[string]map[string][]byte{"ns/ca": data}}
 	}
 	for _, tc := range []struct {
-		reason  string
-		store   store
-		health  Health // without its message
-		problem string // of signing
-		note    bool
+		reason   string
+		store    store
+		lifetime Lifetime
+		health   Health // without its message
+		problem  string // of signing
+		note     string
 	}{
-		{"a good one", in(good), Health{Ready: true, Reason: "KeyPairVerified", Recheck: now.Add(1000*24*time.Hour + time.Second)}, "", false},
-		{"one that ends before the leaf", in(short), Health{Ready: true, Reason: "KeyPairVerified", Recheck: now.Add(10*24*time.Hour + time.Second)}, "", true},
-		{"ca.crt does not parse", in(with(good, []byte("x"))), Health{Ready: true, Reason: "KeyPairVerified", Recheck: now.Add(1000*24*time.Hour + time.Second)}, "", false},
-		{"ca.crt is of somebody else", in(with(good, short["tls.crt"])), Health{Ready: true, Reason: "KeyPairVerified", Recheck: now.Add(1000*24*time.Hour + time.Second)}, "", false},
-		{"an expired one", in(expired), Health{Reason: "ErrInvalidKeyPair"}, "SecretInvalidData", false},
-		{"none", store{}, Health{Reason: "ErrGetKeyPair"}, "SecretMissing", false},
-		{"garbage", in(map[string][]byte{"tls.crt": []byte("x")}), Health{Reason: "ErrInvalidKeyPair"}, "SecretInvalidData", false},
+		{"a good one", in(good), Kept, Health{Ready: true, Reason: "KeyPairVerified", Recheck: now.Add(1000*24*time.Hour + time.Second)}, "", ""},
+		{"one that ends before the leaf", in(short), Kept, Health{Ready: true, Reason: "KeyPairVerified", Recheck: now.Add(10*24*time.Hour + time.Second)}, "", "valid only until "},
+		{"ca.crt does not parse", in(with(good, []byte("x"))), Kept, Health{Ready: true, Reason: "KeyPairVerified", Recheck: now.Add(1000*24*time.Hour + time.Second)}, "", ""},
+		{"ca.crt is of somebody else", in(with(good, short["tls.crt"])), Kept, Health{Ready: true, Reason: "KeyPairVerified", Recheck: now.Add(1000*24*time.Hour + time.Second)}, "", ""},
+		{"an expired one", in(expired), Kept, Health{Reason: "ErrInvalidKeyPair"}, "SecretInvalidData", ""},
+		{"none", store{}, Kept, Health{Reason: "ErrGetKeyPair"}, "SecretMissing", ""},
+		{"garbage", in(map[string][]byte{"tls.crt": []byte("x")}), Kept, Health{Reason: "ErrInvalidKeyPair"}, "SecretInvalidData", ""},
+		{"one that ends before the leaf, which may be longer", in(short), Outlived, Health{Ready: true, Reason: "KeyPairVerified", Recheck: now.Add(10*24*time.Hour + time.Second)}, "", "of use only until "},
+		{"an expired one, whatever may be longer", in(expired), Outlived, Health{Reason: "ErrInvalidKeyPair"}, "SecretInvalidData", ""},
+		{"an expired one, and nobody minds", in(expired), Ignored, Health{Ready: true, Reason: "KeyPairVerified"}, "", ""},
 	} {
-		issuer := must(New(caSpec(), "ns", tc.store))
+		issuer := must(New(caSpec(), "ns", tc.store, tc.lifetime))
 		health, err := issuer.Check(context.Background(), now)
 		health.Message = ""
 		if diff := cmp.Diff(tc.health, health); diff != "" || err != nil {
@@ -116,11 +120,17 @@ func TestCA(t *testing.T) {
 		if p, ok := asProblem(err); ok != (tc.problem != "") || ok && (p.Reason != tc.problem || !p.Pending) || !ok && err != nil {
 			t.Errorf("%s: signing: %v, want %q", tc.reason, err, tc.problem)
 		}
-		if (signed.Note != "") != tc.note || tc.problem == "" && len(signed.CA) == 0 {
+		if tc.problem == "" {
+			leaf, ca := must(pki.ParseCertificates(signed.Chain))[0], must(pki.ParseCertificates(tc.store.secrets["ns/ca"]["tls.crt"]))[0]
+			if leaf.NotAfter.After(ca.NotAfter) && tc.lifetime == Kept || tc.lifetime != Kept && leaf.NotAfter.Sub(now) != 90*24*time.Hour {
+				t.Errorf("%s: the leaf ends at %s, the CA at %s", tc.reason, leaf.NotAfter, ca.NotAfter)
+			}
+		}
+		if !strings.HasPrefix(signed.Note, tc.note) || (tc.note == "") != (signed.Note == "") || tc.problem == "" && len(signed.CA) == 0 {
 			t.Errorf("%s: note %q, CA of %d bytes", tc.reason, signed.Note, len(signed.CA))
 		}
 	}
-	broken := must(New(caSpec(), "ns", store{err: lost}))
+	broken := must(New(caSpec(), "ns", store{err: lost}, Kept))
 	if _, err := broken.Check(context.Background(), now); !errors.Is(err, lost) {
 		t.Errorf("checking without the API server: %v", err)
 	}
@@ -129,7 +139,7 @@ func TestCA(t *testing.T) {
 		t.Errorf("signing without the API server: %v", err)
 	}
 	req.Spec.Usages = []cmapi.KeyUsage{"all"}
-	_, err := must(New(caSpec(), "ns", in(good))).Sign(context.Background(), req)
+	_, err := must(New(caSpec(), "ns", in(good), Kept)).Sign(context.Background(), req)
 	if p, ok := asProblem(err); !ok || p.Pending || p.Reason != "SigningError" {
 		t.Errorf("a request that can't be signed: %v", err)
 	}
@@ -156,7 +166,7 @@ func TestSelfSigned(t *testing.T) {
 		{"another key", "key", nil, pem(other), Problem{Reason: "ErrorKeyMatch"}},
 		{"no key", "key", nil, store{secrets: map[string]map[string][]byte{"ns/key": nil}}, Problem{Reason: "ErrorParsingKey", Pending: true}},
 	} {
-		issuer := must(New(&cmapi.IssuerSpec{IssuerConfig: cmapi.IssuerConfig{SelfSigned: &cmapi.SelfSignedIssuer{}}}, "ns", tc.store))
+		issuer := must(New(&cmapi.IssuerSpec{IssuerConfig: cmapi.IssuerConfig{SelfSigned: &cmapi.SelfSignedIssuer{}}}, "ns", tc.store, Kept))
 		r := req
 		r.KeySecret, r.Key = tc.secret, tc.key
 		signed, err := issuer.Sign(context.Background(), r)

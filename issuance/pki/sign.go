@@ -99,14 +99,22 @@ func ParseKeyPair(certPEM, keyPEM []byte) (KeyPair, error) {
 	return KeyPair{Certs: certs, Key: key}, nil
 }
 
-// CheckCA tells whether a key pair may sign certificates now; the error says what its owner has to change.
-func (p KeyPair) CheckCA(now time.Time) error {
+// CheckCA tells whether a key pair may sign certificates; the error says what its owner has to change.
+func (p KeyPair) CheckCA() error {
 	ca := p.Certs[0]
 	switch {
 	case !ca.BasicConstraintsValid || !ca.IsCA:
 		return errors.New("certificate is not a CA")
 	case ca.KeyUsage != 0 && ca.KeyUsage&x509.KeyUsageCertSign == 0:
 		return errors.New(`the CA's certificate lacks the key usage "cert sign"`)
+	}
+	return nil
+}
+
+// CheckTime tells whether the certificate of a CA is valid now.
+func (p KeyPair) CheckTime(now time.Time) error {
+	ca := p.Certs[0]
+	switch {
 	case now.Before(ca.NotBefore):
 		return fmt.Errorf("the CA's certificate is not valid before %s", ca.NotBefore.Format(time.RFC3339))
 	case now.After(ca.NotAfter):
@@ -115,24 +123,32 @@ func (p KeyPair) CheckCA(now time.Time) error {
 	return nil
 }
 
-// Sign signs a template with a CA. The leaf never outlives the CA: its NotAfter is brought forward where it must be, which
-// shortened tells. extra certificates help to complete the chain up to the root.
-func (p KeyPair) Sign(template *x509.Certificate, extra ...*x509.Certificate) (_ Bundle, shortened bool, err error) {
-	ca := p.Certs[0]
-	t := *template
-	if shortened = t.NotAfter.After(ca.NotAfter); shortened {
-		t.NotAfter = ca.NotAfter
+// Shorten brings the end of a template forward to the CA's, and tells whether it had to.
+func (p KeyPair) Shorten(template *x509.Certificate) bool {
+	late := p.OutlivedBy(template)
+	if late {
+		template.NotAfter = p.Certs[0].NotAfter
 	}
-	leaf, err := create(&t, ca, p.Key)
+	return late
+}
+
+// OutlivedBy tells whether a template ends after the CA.
+func (p KeyPair) OutlivedBy(template *x509.Certificate) bool {
+	return template.NotAfter.After(p.Certs[0].NotAfter)
+}
+
+// Sign signs a template with a CA. extra certificates help to complete the chain up to the root.
+func (p KeyPair) Sign(template *x509.Certificate, extra ...*x509.Certificate) (Bundle, error) {
+	leaf, err := create(template, p.Certs[0], p.Key)
 	if err != nil {
-		return Bundle{}, false, err
+		return Bundle{}, err
 	}
 	own := slices.Concat([]*x509.Certificate{leaf}, p.Certs)
 	bundle, err := NewBundle(slices.Concat(own, extra))
 	if err != nil && len(extra) > 0 { // what does not belong to the CA is no reason not to sign
 		bundle, err = NewBundle(own)
 	}
-	return bundle, shortened, err
+	return bundle, err
 }
 
 // SelfSign signs a template with the key that it certifies.

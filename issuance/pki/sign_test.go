@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +77,7 @@ func TestUnrelatedExtraCertificates(t *testing.T) {
 	ca, other := newCA(t, "ca", nil, nil), newCA(t, "other", nil, nil)
 	request := requestFor(t, &cmapi.CertificateSpec{CommonName: "a"}, newKey(t, p256))
 	template := must(NewTemplate(must(ParseRequest(request.Request)), request, now))
-	bundle, _, err := ca.Sign(template, other.Certs[0])
+	bundle, err := ca.Sign(template, other.Certs[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,8 @@ func TestCheckCA(t *testing.T) {
 		{"valid until now", func(c *x509.Certificate) { c.NotAfter = now }, ""},
 		{"expired", func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Second) }, "the CA's certificate expired at 2026-03-01T11:59:59Z: renew it"},
 	} {
-		err := newCA(t, "ca", nil, tc.change).CheckCA(now)
+		ca := newCA(t, "ca", nil, tc.change)
+		err := errors.Join(ca.CheckCA(), ca.CheckTime(now))
 		if (err == nil) != (tc.want == "") || err != nil && err.Error() != tc.want {
 			t.Errorf("%s: %v, want %q", tc.reason, err, tc.want)
 		}
@@ -157,7 +159,7 @@ func TestTemplateKeepsTheRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bundle, _, err := ca.Sign(template)
+	bundle, err := ca.Sign(template)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +186,7 @@ func TestTemplateKeepsTheRequest(t *testing.T) {
 		t.Errorf("name constraints: %v", leaf.PermittedDNSDomains)
 	}
 	san := must(ParseRequest(must(NewRequest(&cmapi.CertificateSpec{DNSNames: []string{"a.example.org"}}, newKey(t, p256)))))
-	bundle, _, err = ca.Sign(must(NewTemplate(san, &cmapi.CertificateRequestSpec{}, now)))
+	bundle, err = ca.Sign(must(NewTemplate(san, &cmapi.CertificateRequestSpec{}, now)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,8 +210,8 @@ func TestSelfSign(t *testing.T) {
 		if len(certs) != 1 || !selfSigned(certs[0]) || string(bundle.CA) != string(bundle.Chain) {
 			t.Errorf("%v: not one self-signed certificate that is its own CA", spec)
 		}
-		if err := (KeyPair{Certs: certs, Key: key}).CheckCA(now); err != nil {
-			t.Errorf("%v: %v", spec, err)
+		if pair := (KeyPair{Certs: certs, Key: key}); pair.CheckCA() != nil || pair.CheckTime(now) != nil {
+			t.Errorf("%v: can't sign now", spec)
 		}
 		if _, err := SelfSign(template, newKey(t, p256)); err == nil {
 			t.Errorf("%v: another key has signed", spec)

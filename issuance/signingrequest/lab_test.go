@@ -29,6 +29,7 @@ import (
 
 	"github.com/trustglass/trustglass/e2e/testenv"
 	"github.com/trustglass/trustglass/issuance"
+	"github.com/trustglass/trustglass/issuance/issuer"
 	"github.com/trustglass/trustglass/issuance/pki"
 )
 
@@ -105,7 +106,7 @@ func (l *lab) start(change func(*Reconciler)) (stop func()) {
 		secrets := &issuance.Secrets{Live: mgr.GetAPIReader(), Cache: mgr.GetCache()}
 		r := &Reconciler{
 			Client: mgr.GetClient(), Cache: trimmed{mgr.GetCache()}, Live: mgr.GetAPIReader(), Events: l.saw.component, ClusterNamespace: l.cluster,
-			Signer: &issuance.Signer{Cache: mgr.GetCache(), Secrets: secrets, ClusterNamespace: l.cluster},
+			Signer: &issuance.Signer{Cache: mgr.GetCache(), Secrets: secrets, ClusterNamespace: l.cluster, Lifetime: issuer.Outlived},
 		}
 		if change != nil {
 			change(r)

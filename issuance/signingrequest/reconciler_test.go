@@ -52,6 +52,18 @@ func TestCA(t *testing.T) {
 	}
 }
 
+// A client of this API may rely on the duration that it asked for: it is told where the CA ends earlier.
+func TestLeafMayOutliveItsCA(t *testing.T) {
+	l := newLab(t)
+	l.ca()
+	l.start(nil)
+	l.request("long", l.issuerName("ca"), annotated(annDuration, "17520h"))
+	if leaf := l.issued("long")[0]; leaf.NotAfter.Sub(leaf.NotBefore) != 17520*time.Hour {
+		t.Errorf("valid for %s", leaf.NotAfter.Sub(leaf.NotBefore))
+	}
+	l.event("long", "cert-manager-certificatesigningrequests-issuer-ca Normal CertificateIssued Certificate fetched from issuer successfully; of use only until ")
+}
+
 func wroteStatus(req *certificatesv1.CertificateSigningRequest, manager string) bool {
 	for _, e := range req.ManagedFields {
 		if e.Manager == manager && e.Subresource == "status" && strings.Contains(string(e.FieldsV1.GetRawBytes()), "f:certificate") {
