@@ -238,19 +238,11 @@ func stringsOf[T fmt.Stringer](list []T) []string {
 	return out
 }
 
-// sameSet compares two lists without regard to order or repetition.
-func sameSet[T ~string](a, b []T) bool {
+// SameSet compares two lists without regard to order or repetition.
+func SameSet[T ~string](a, b []T) bool {
 	if slices.Equal(a, b) {
 		return true
 	}
-	return subset(a, b) && subset(b, a)
-}
-
-func subset[T ~string](a, b []T) bool {
-	for _, v := range a {
-		if !slices.Contains(b, v) {
-			return false
-		}
-	}
-	return true
+	distinct := func(list []T) []T { return slices.Compact(slices.Sorted(slices.Values(list))) }
+	return slices.Equal(distinct(a), distinct(b))
 }

@@ -153,7 +153,7 @@ func Mismatches(spec *cmapi.CertificateSpec, request *cmapi.CertificateRequestSp
 		}
 	}
 	differ("spec.isCA", spec.IsCA == request.IsCA)
-	differ("spec.usages", sameSet(spec.Usages, request.Usages))
+	differ("spec.usages", SameSet(spec.Usages, request.Usages))
 	differ("spec.duration", spec.Duration == nil || request.Duration == nil || spec.Duration.Duration == request.Duration.Duration)
 	differ("spec.issuerRef", SameIssuer(spec.IssuerRef, request.IssuerRef))
 	return out

@@ -61,7 +61,7 @@ func copyExtensions(t *x509.Certificate, csr *x509.CertificateRequest, usages Us
 			if err != nil {
 				return err
 			}
-			if !sameSet(oids, stringsOf(usages.oid)) {
+			if !SameSet(oids, stringsOf(usages.oid)) {
 				return errors.New("the extended key usages in the CSR are not those of spec.usages")
 			}
 		case e.Id.Equal(oidBasic):

@@ -72,9 +72,9 @@ var fields = []derived{
 	derive("secretName", func(s *cmapi.CertificateSpec) *string { return &s.SecretName }, equal),
 	derive("issuerRef", func(s *cmapi.CertificateSpec) *cmmeta.IssuerReference { return &s.IssuerRef }, pki.SameIssuer),
 	derive("commonName", func(s *cmapi.CertificateSpec) *string { return &s.CommonName }, equal),
-	derive("dnsNames", func(s *cmapi.CertificateSpec) *[]string { return &s.DNSNames }, sameSet),
-	derive("ipAddresses", func(s *cmapi.CertificateSpec) *[]string { return &s.IPAddresses }, sameSet),
-	derive("emailAddresses", func(s *cmapi.CertificateSpec) *[]string { return &s.EmailAddresses }, sameSet),
+	derive("dnsNames", func(s *cmapi.CertificateSpec) *[]string { return &s.DNSNames }, pki.SameSet),
+	derive("ipAddresses", func(s *cmapi.CertificateSpec) *[]string { return &s.IPAddresses }, pki.SameSet),
+	derive("emailAddresses", func(s *cmapi.CertificateSpec) *[]string { return &s.EmailAddresses }, pki.SameSet),
 	derive("subject", func(s *cmapi.CertificateSpec) **cmapi.X509Subject { return &s.Subject }, semantic),
 	derive("duration", func(s *cmapi.CertificateSpec) **metav1.Duration { return &s.Duration }, semantic),
 	derive("renewBefore", func(s *cmapi.CertificateSpec) **metav1.Duration { return &s.RenewBefore }, semantic),
@@ -89,24 +89,15 @@ func equal(a, b string) bool { return a == b }
 
 func semantic[T any](a, b T) bool { return apiequality.Semantic.DeepEqual(a, b) }
 
-func sameSet(a, b []string) bool {
-	distinct := func(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
-	return slices.Equal(distinct(a), distinct(b))
-}
-
 // sameUsages compares usages with the default for none: spelling that out would have the certificate issued anew.
 func sameUsages(a, b []cmapi.KeyUsage) bool {
-	names := func(list []cmapi.KeyUsage) []string {
+	spelt := func(list []cmapi.KeyUsage) []cmapi.KeyUsage {
 		if len(list) == 0 {
-			list = pki.DefaultUsages()
+			return pki.DefaultUsages()
 		}
-		out := make([]string, len(list))
-		for i, u := range list {
-			out[i] = string(u)
-		}
-		return out
+		return list
 	}
-	return sameSet(names(a), names(b))
+	return pki.SameSet(spelt(a), spelt(b))
 }
 
 // sameKey compares what is asked of private keys; the size of an Ed25519 key is fixed, whatever is asked for.

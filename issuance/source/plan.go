@@ -110,7 +110,7 @@ func controls(s *Source, c *cmapi.Certificate) bool {
 
 // serves tells whether a Certificate of somebody else's fills the Secret that is wanted, for all its names, from the same issuer.
 func serves(have, want *cmapi.Certificate) bool {
-	within := func(some, all []string) bool { return sameSet(all, slices.Concat(all, some)) }
+	within := func(some, all []string) bool { return pki.SameSet(all, slices.Concat(all, some)) }
 	return have.Spec.SecretName == want.Spec.SecretName && pki.SameIssuer(have.Spec.IssuerRef, want.Spec.IssuerRef) &&
 		within(want.Spec.DNSNames, have.Spec.DNSNames) && within(want.Spec.IPAddresses, have.Spec.IPAddresses)
 }
