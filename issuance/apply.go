@@ -3,6 +3,7 @@ package issuance
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -279,3 +280,10 @@ func updateIssuerStatus(ctx context.Context, c client.Client, obj client.Object)
 // outdated tells whether a write failed because what it was decided on has changed: the change brings the object back by
 // itself, so it is no failure to report.
 func outdated(err error) bool { return apierrors.IsConflict(err) }
+
+// leaving tells whether a write failed because its namespace is going, or gone: the object that it was for goes too.
+func leaving(err error) bool {
+	var answer apierrors.APIStatus
+	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) ||
+		apierrors.IsNotFound(err) && errors.As(err, &answer) && answer.Status().Details != nil && answer.Status().Details.Kind == "namespaces"
+}

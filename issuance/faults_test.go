@@ -398,3 +398,24 @@ func TestFinishing(t *testing.T) {
 		t.Error("not at its end")
 	}
 }
+
+// What fails because its namespace goes is no failure; what else is not there is one.
+func TestLeaving(t *testing.T) {
+	terminating := apierrors.NewForbidden(corev1.Resource("secrets"), "web", errors.New("it is being terminated"))
+	terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
+	for _, tc := range []struct {
+		err  error
+		want bool
+	}{
+		{fmt.Errorf("creating: %w", terminating), true},
+		{errors.Join(nil, apierrors.NewNotFound(corev1.Resource("namespaces"), "a")), true},
+		{apierrors.NewNotFound(corev1.Resource("secrets"), "web"), false},
+		{apierrors.NewForbidden(corev1.Resource("secrets"), "web", errors.New("a quota")), false},
+		{errors.New("the connection was lost"), false},
+		{nil, false},
+	} {
+		if got := leaving(tc.err); got != tc.want {
+			t.Errorf("%v: %t", tc.err, got)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/ptr"
@@ -89,7 +90,7 @@ func (r *Issuers) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result,
 	setIssuerReady(status, obj.GetGeneration(), r.Now(), health)
 	if !equality.Semantic.DeepEqual(before, status) {
 		if err := updateIssuerStatus(ctx, r.Client, obj); err != nil {
-			if outdated(err) {
+			if outdated(err) || apierrors.IsNotFound(err) {
 				return ctrl.Result{}, nil
 			}
 			return ctrl.Result{}, err

@@ -119,6 +119,9 @@ func (r *Certificates) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Re
 	if outdated(err) {
 		return ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil
 	}
+	if leaving(err) {
+		return ctrl.Result{}, nil
+	}
 	if err != nil {
 		if r.holdOff.failed(s.Cert, s.Now) > 1 && ctx.Err() == nil {
 			r.tellObstacle(ctx, s.State, d, err)

@@ -90,7 +90,7 @@ func ParseURI(s string) (*url.URL, error) {
 }
 
 var signatureAlgorithms = map[cmapi.SignatureAlgorithm]x509.SignatureAlgorithm{
-	"":                    x509.UnknownSignatureAlgorithm, // x509 chooses by the key
+	"":                    x509.UnknownSignatureAlgorithm, // signatureFor chooses by the key
 	cmapi.SHA256WithRSA:   x509.SHA256WithRSA,
 	cmapi.SHA384WithRSA:   x509.SHA384WithRSA,
 	cmapi.SHA512WithRSA:   x509.SHA512WithRSA,
@@ -98,6 +98,19 @@ var signatureAlgorithms = map[cmapi.SignatureAlgorithm]x509.SignatureAlgorithm{
 	cmapi.ECDSAWithSHA384: x509.ECDSAWithSHA384,
 	cmapi.ECDSAWithSHA512: x509.ECDSAWithSHA512,
 	cmapi.PureEd25519:     x509.PureEd25519,
+}
+
+// signatureFor is cert-manager's choice (since 1.17) for a key whose owner asks for no algorithm: a long RSA key signs a long digest. For
+// others x509 chooses, by the curve.
+func signatureFor(pub crypto.PublicKey) x509.SignatureAlgorithm {
+	key, ok := pub.(*rsa.PublicKey)
+	switch {
+	case ok && key.N.BitLen() > 4088:
+		return x509.SHA512WithRSA
+	case ok && key.N.BitLen() > 3064:
+		return x509.SHA384WithRSA
+	}
+	return x509.UnknownSignatureAlgorithm
 }
 
 // NewRequest returns a PEM certificate signing request (PKCS #10) for a spec, signed with key. The key usage extension is
@@ -114,6 +127,9 @@ func NewRequest(spec *cmapi.CertificateSpec, key crypto.Signer) ([]byte, error) 
 	subject, err := rawSubject(spec)
 	if err != nil {
 		return nil, err
+	}
+	if algorithm == x509.UnknownSignatureAlgorithm {
+		algorithm = signatureFor(key.Public())
 	}
 	template := &x509.CertificateRequest{SignatureAlgorithm: algorithm, RawSubject: subject}
 	if spec.EncodeUsagesInRequest == nil || *spec.EncodeUsagesInRequest {
@@ -217,7 +233,7 @@ func decodeRequest(text []byte) (*x509.CertificateRequest, error) {
 		return nil, fmt.Errorf("the request has %d bytes, more than the %d allowed", len(text), MaxRequestBytes)
 	}
 	block, rest := pem.Decode(text)
-	if block == nil || block.Type != "CERTIFICATE REQUEST" {
+	if block == nil || block.Type != "CERTIFICATE REQUEST" && block.Type != "NEW CERTIFICATE REQUEST" { // as keytool calls it
 		return nil, errors.New("no PEM block of type CERTIFICATE REQUEST found")
 	}
 	if len(bytes.TrimSpace(rest)) != 0 {

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -109,6 +110,21 @@ func TestSignatureAlgorithms(t *testing.T) {
 	}
 }
 
+// A long RSA key signs a long digest: in its own request and certificate, and as a CA.
+func TestSignatureOfLongKeys(t *testing.T) {
+	for size, want := range map[int]x509.SignatureAlgorithm{3072: x509.SHA384WithRSA, 4096: x509.SHA512WithRSA} {
+		key := newKey(t, KeySpec{Algorithm: cmapi.RSAKeyAlgorithm, Size: size})
+		request := requestFor(t, &cmapi.CertificateSpec{CommonName: "ca", IsCA: true}, key)
+		csr := must(ParseRequest(request.Request))
+		root := must(ParseCertificates(must(SelfSign(must(NewTemplate(csr, request, now)), key)).Chain))
+		bundle, _ := issue(t, KeyPair{Certs: root, Key: key}, &cmapi.CertificateSpec{CommonName: "leaf"}, newKey(t, p256))
+		leaf := must(ParseCertificates(bundle.Chain))[0]
+		if csr.SignatureAlgorithm != want || root[0].SignatureAlgorithm != want || leaf.SignatureAlgorithm != want {
+			t.Errorf("%d bits: request %v, root %v, leaf %v, want %v", size, csr.SignatureAlgorithm, root[0].SignatureAlgorithm, leaf.SignatureAlgorithm, want)
+		}
+	}
+}
+
 // A CSR that nobody can read must never leave: what reads it again would find that it fits no spec.
 func TestNewRequestRefuses(t *testing.T) {
 	key := newKey(t, p256)
@@ -185,6 +201,9 @@ func TestParseRequestRefuses(t *testing.T) {
 	}
 	if _, err := ParseRequest(append(append([]byte(nil), good...), " \n"...)); err != nil {
 		t.Errorf("blanks at the end: %v", err)
+	}
+	if _, err := ParseRequest(bytes.ReplaceAll(good, []byte("CERTIFICATE REQUEST"), []byte("NEW CERTIFICATE REQUEST"))); err != nil {
+		t.Errorf("as keytool writes it: %v", err)
 	}
 }
 

@@ -169,6 +169,9 @@ func create(template, parent *x509.Certificate, key crypto.Signer) (*x509.Certif
 	if parent == nil {
 		parent = template
 	}
+	if template.SignatureAlgorithm == x509.UnknownSignatureAlgorithm {
+		template.SignatureAlgorithm = signatureFor(key.Public())
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, template.PublicKey, key)
 	if err != nil {
 		return nil, fmt.Errorf("signing the certificate: %w", err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -204,6 +205,13 @@ func (f *findings) window(w *cmapi.CertificateRenewalWindows, i int) {
 func (f *findings) secretTemplate(t *cmapi.CertificateSecretTemplate) {
 	if t == nil {
 		return
+	}
+	size := 0
+	for key, value := range t.Annotations {
+		size += len(key) + len(value)
+	}
+	if size > apivalidation.TotalAnnotationSizeLimitB {
+		f.wrong(fmt.Sprintf("are %d bytes, more than the %d that an object may have", size, apivalidation.TotalAnnotationSizeLimitB), "secretTemplate", "annotations")
 	}
 	for _, key := range slices.Sorted(maps.Keys(t.Annotations)) {
 		if strings.HasPrefix(key, pki.Group+"/") && key != cmapi.AllowsInjectionFromSecretAnnotation {

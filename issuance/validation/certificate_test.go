@@ -215,6 +215,9 @@ func TestCertificate(t *testing.T) {
 
 		{"a keystore with a password", jks(cmapi.JKSKeystore{Create: true, Password: ptr.To("changeit")}), ""},
 		{"a keystore with a Secret's password", p12(cmapi.PKCS12Keystore{Create: true, PasswordSecretRef: named, Profile: cmapi.Modern2026PKCS12Profile}), ""},
+		{"annotations that no object can have", func(s *spec) {
+			s.SecretTemplate = &cmapi.CertificateSecretTemplate{Annotations: map[string]string{"a": strings.Repeat("x", 1<<18)}}
+		}, "spec.secretTemplate.annotations: Invalid value: are 262145 bytes, more than the 262144 that an object may have"},
 		{"a keystore that is not made", jks(cmapi.JKSKeystore{}), ""},
 		{"a keystore without password", p12(cmapi.PKCS12Keystore{Create: true}), "spec.keystores.pkcs12.passwordSecretRef.name: Required value"},
 		{"a keystore with an empty password", jks(cmapi.JKSKeystore{Create: true, Password: ptr.To("")}), "spec.keystores.jks.password: Invalid value: must not be empty"},

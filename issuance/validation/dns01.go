@@ -80,6 +80,8 @@ func (p provider) azure(a *cmacme.ACMEIssuerDNS01ProviderAzureDNS) {
 		p.f.forbidden("excludes clientID, clientSecretSecretRef and tenantID", p.field("managedIdentity")...)
 	case a.ManagedIdentity != nil && a.ManagedIdentity.ClientID != "" && a.ManagedIdentity.ResourceID != "":
 		p.f.forbidden("clientID and resourceID exclude each other", p.field("managedIdentity")...)
+	case a.ManagedIdentity != nil && a.ManagedIdentity.TenantID != "" && a.ManagedIdentity.ClientID == "":
+		p.f.forbidden("tenantID goes with clientID only", p.field("managedIdentity")...)
 	case static:
 		p.f.needs(a.ClientID, "must be set together with clientSecretSecretRef and tenantID", p.field("clientID")...)
 		p.f.needs(a.TenantID, "must be set together with clientID and clientSecretSecretRef", p.field("tenantID")...)

@@ -187,19 +187,15 @@ func (f *findings) url(s string, steps ...any) {
 	}
 }
 
-// hostPort checks host or host:port; an IPv6 address with a port stands in brackets.
+// hostPort checks host or host:port; an IPv6 address stands in brackets.
 func (f *findings) hostPort(s string, steps ...any) {
-	host, port := s, ""
-	if h, p, err := net.SplitHostPort(s); err == nil {
-		host, port = h, p
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			host = ""
-		}
-	} else if net.ParseIP(s) == nil && !isHost(s) {
-		host = ""
+	withPort := s
+	if _, _, err := net.SplitHostPort(s); err != nil {
+		withPort = s + ":53"
 	}
-	if host == "" || net.ParseIP(host) == nil && !isHost(host) {
-		f.invalid(s, "must be host or host:port, an IPv6 address with a port in brackets", steps...)
+	host, port, err := net.SplitHostPort(withPort)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || n == 0 || net.ParseIP(host) == nil && !isHost(host) {
+		f.invalid(s, "must be host or host:port, an IPv6 address in brackets", steps...)
 	}
 }
 

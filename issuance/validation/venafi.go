@@ -10,7 +10,6 @@ func (f *findings) venafi(v *cmapi.VenafiIssuer) {
 		choice{"tpp", v.TPP != nil}, choice{"cloud", v.Cloud != nil}, choice{"ngts", v.NGTS != nil})
 	if t := v.TPP; t != nil {
 		f.url(t.URL, "venafi", "tpp", "url")
-		f.needs(t.CredentialsRef.Name, "must name a Secret", "venafi", "tpp", "credentialsRef", "name")
 		f.bundle(t.CABundle, t.CABundleSecretRef, "venafi", "tpp")
 	}
 	if c := v.Cloud; c != nil {
