@@ -28,17 +28,12 @@ import (
 )
 
 // An external issuer's controller, written against cert-manager, runs beside the daemon and signs for it: its group is approved where
-// the daemon's command line and roles say so, and Certificates become Ready, or say what came in between.
+// the daemon's roles say so, and Certificates become Ready, or say what came in between.
 
 // external is a namespace with SmallIssuers and the controller that serves them.
 type external struct {
 	t  *testing.T
 	ns string
-}
-
-// approving lets the daemon approve for every SmallIssuer of a namespace whose name is auto.
-func (e *external) approving() string {
-	return fmt.Sprintf("--approve-signer-names=issuers.cert-manager.io/*,%s.%s/%s.auto", smallPlural, smallGroup, e.ns)
 }
 
 func newExternal(t *testing.T) *external {
@@ -50,9 +45,9 @@ func newExternal(t *testing.T) *external {
 		rbacv1.PolicyRule{APIGroups: []string{"cert-manager.io"}, Resources: []string{"certificaterequests/status"}, Verbs: []string{"update"}},
 		rbacv1.PolicyRule{APIGroups: []string{smallGroup}, Resources: []string{smallPlural}, Verbs: []string{"get", "list", "watch"}},
 	)
-	// What an administrator adds for an external issuer: the right to approve for it.
+	// What an administrator adds for an external issuer, here for one of its kind: the right to approve for it.
 	grant(t, "approve-small-issuers", rbacv1.Subject{Kind: "ServiceAccount", Namespace: testenv.DaemonNamespace, Name: testenv.DaemonName},
-		rbacv1.PolicyRule{APIGroups: []string{"cert-manager.io"}, Resources: []string{"signers"}, Verbs: []string{"approve"}, ResourceNames: []string{smallPlural + "." + smallGroup + "/*"}},
+		rbacv1.PolicyRule{APIGroups: []string{"cert-manager.io"}, Resources: []string{"signers"}, Verbs: []string{"approve"}, ResourceNames: []string{smallPlural + "." + smallGroup + "/" + e.ns + ".auto"}},
 	)
 	e.startController()
 	for _, name := range []string{"auto", "manual"} {
@@ -259,7 +254,7 @@ const willRetry = "The certificate request has failed to complete and will be re
 
 func TestExternalIssuer(t *testing.T) {
 	e := newExternal(t)
-	startDaemon(t, e.approving())
+	startDaemon(t)
 
 	e.certificate("web", "auto")
 	first := e.issued("web", 1)
@@ -309,7 +304,7 @@ func TestExternalIssuer(t *testing.T) {
 // Each way in which an external issuer, or whoever decides on its requests, can end one without a certificate.
 func TestExternalIssuerRefuses(t *testing.T) {
 	e := newExternal(t)
-	startDaemon(t, e.approving())
+	startDaemon(t)
 	for _, tc := range []struct{ mode, reason, message string }{
 		{modeFail, "Failed", willRetry + "the small issuer does not like it"},
 		{modeInvalid, "BadNames", willRetry + "the names are not ours"},
@@ -347,7 +342,7 @@ func TestExternalIssuerRefuses(t *testing.T) {
 // After the pause it is tried again, with another request, and each pause is longer: junk is no endless loop.
 func TestExternalIssuerBacksOff(t *testing.T) {
 	e := newExternal(t)
-	startDaemon(t, e.approving(), "--certificate-request-minimum-backoff-duration=1s", "--certificate-request-maximum-backoff-duration=8s")
+	startDaemon(t, "--certificate-request-minimum-backoff-duration=1s", "--certificate-request-maximum-backoff-duration=8s")
 	e.mode("auto", modeJunk)
 	e.certificate("web", "auto")
 	began := time.Now()
@@ -377,7 +372,7 @@ func TestExternalIssuerBacksOff(t *testing.T) {
 // and the key that was kept for it.
 func TestExternalIssuerOutlivesTheDaemon(t *testing.T) {
 	e := newExternal(t)
-	d := startDaemon(t, e.approving())
+	d := startDaemon(t)
 	e.mode("auto", modeHold)
 	e.certificate("web", "auto")
 	held := e.request("web-1", cmapi.CertificateRequestConditionReady, "Pending")
@@ -387,7 +382,7 @@ func TestExternalIssuerOutlivesTheDaemon(t *testing.T) {
 	}
 	e.mode("auto", modeSign)
 	e.request("web-1", cmapi.CertificateRequestConditionReady, "Issued")
-	startDaemon(t, e.approving())
+	startDaemon(t)
 	e.issued("web", 1)
 	if req, err := get(e.ns, "web-1", &cmapi.CertificateRequest{}); err != nil || req.UID != held.UID {
 		t.Errorf("there is another request (%v)", err)

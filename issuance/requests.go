@@ -84,8 +84,11 @@ func (r *Requests) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result
 		return ctrl.Result{}, err
 	}
 	again := ctrl.Result{}
-	if problem != nil && problem.Pending {
+	switch {
+	case problem != nil && problem.Pending:
 		again.RequeueAfter = pendingRecheck
+	case r.Approver.Enabled && !serves(req.Spec.IssuerRef) && undecided(&next.Status):
+		again.RequeueAfter = rightRecheck
 	}
 	if equality.Semantic.DeepEqual(&req.Status, &next.Status) {
 		return again, nil
@@ -119,6 +122,14 @@ func (r *Requests) madeAtOnce(ctx context.Context, req *cmapi.CertificateRequest
 // event of the issuer tells.
 const pendingRecheck = 5 * time.Minute
 
+// undecided tells whether nobody has approved or denied a request yet.
+func undecided(st *cmapi.CertificateRequestStatus) bool {
+	return !isTrue(st, cmapi.CertificateRequestConditionApproved) && !isTrue(st, cmapi.CertificateRequestConditionDenied)
+}
+
+// rightRecheck is when a request to an issuer of another group is looked at again that we may not approve: no event tells of rights.
+const rightRecheck = time.Minute
+
 // settled tells whether a request has come to its end: issued, failed, or denied and said so.
 func settled(st *cmapi.CertificateRequestStatus) bool {
 	if isTrue(st, cmapi.CertificateRequestConditionInvalidRequest) {
@@ -140,7 +151,11 @@ func (r *Requests) advance(ctx context.Context, req *cmapi.CertificateRequest) (
 		return next, nil, nil
 	}
 	if !isTrue(st, cmapi.CertificateRequestConditionApproved) {
-		if !r.Approver.Approves(req.Spec.IssuerRef, req.Namespace) {
+		may, err := r.Approver.permits(ctx, req.Spec.IssuerRef, req.Namespace)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !may {
 			if r.Sign && serves(req.Spec.IssuerRef) {
 				r.Events.Event(req, corev1.EventTypeNormal, "WaitingForApproval", "Not signing CertificateRequest until it is Approved")
 			}

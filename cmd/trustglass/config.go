@@ -41,7 +41,8 @@ type Config struct {
 	// CopiedAnnotationPrefixes are prefixes of the annotations that a CertificateRequest inherits from its Certificate; a
 	// leading "-" takes some away.
 	CopiedAnnotationPrefixes []string `json:"copiedAnnotationPrefixes"`
-	// ApproveSignerNames lists the issuers whose requests are approved without anybody being asked.
+	// ApproveSignerNames lists the issuers whose requests are approved without anybody being asked. Those of other groups are approved too
+	// where the daemon has the right: the verb approve on signers.cert-manager.io of that name.
 	ApproveSignerNames []string `json:"approveSignerNames"`
 	// CertificateRequestMinimumBackoffDuration is the pause after a first failed issuance; it doubles with each failure.
 	CertificateRequestMinimumBackoffDuration metav1.Duration `json:"certificateRequestMinimumBackoffDuration"`
@@ -157,7 +158,7 @@ func (c *Config) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&c.ParallelWrites, "parallel-writes", c.ParallelWrites, "mirrors, and bundle targets, written at a time")
 	f.BoolVar(&c.EnableCertificateOwnerRef, "enable-certificate-owner-ref", c.EnableCertificateOwnerRef, "make a Certificate own its Secret: deleting one deletes the other")
 	f.StringSliceVar(&c.CopiedAnnotationPrefixes, "copied-annotation-prefixes", c.CopiedAnnotationPrefixes, "annotations that a CertificateRequest inherits; '-prefix' takes some away")
-	f.StringSliceVar(&c.ApproveSignerNames, "approve-signer-names", c.ApproveSignerNames, "issuers whose requests are approved without anybody being asked")
+	f.StringSliceVar(&c.ApproveSignerNames, "approve-signer-names", c.ApproveSignerNames, "issuers whose requests are approved; those of other groups are too where the daemon may approve for them")
 	f.DurationVar(&c.CertificateRequestMinimumBackoffDuration.Duration, "certificate-request-minimum-backoff-duration", c.CertificateRequestMinimumBackoffDuration.Duration, "pause after a first failed issuance; doubles with each failure")
 	f.DurationVar(&c.CertificateRequestMaximumBackoffDuration.Duration, "certificate-request-maximum-backoff-duration", c.CertificateRequestMaximumBackoffDuration.Duration, "longest pause after a failed issuance")
 	f.StringVar(&c.Namespace, "namespace", c.Namespace, "the one namespace to work in (default: all)")

@@ -324,7 +324,9 @@ func (a *app) signsSigningRequests() bool {
 
 // startIssuance sets up what signs. The caches are filled by then.
 func (a *app) startIssuance() error {
-	approver := issuance.Approver{Enabled: a.on[ctrlApprover], Signers: a.cfg.ApproveSignerNames}
+	approver := issuance.Approver{
+		Enabled: a.on[ctrlApprover], Signers: a.cfg.ApproveSignerNames, Rights: &issuance.Rights{Client: a.mgr.GetClient()},
+	}
 	var certificates *issuance.Certificates
 	if a.on[ctrlCertificates] {
 		identity, err := a.identity()
