@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -300,6 +301,17 @@ func (c *Config) Validate() error {
 	if c.Namespace != "" {
 		if msgs := validation.IsDNS1123Label(c.Namespace); len(msgs) > 0 {
 			bad("namespace", "%q is not a namespace: %s", c.Namespace, strings.Join(msgs, ", "))
+		}
+	}
+	for field, address := range map[string]string{
+		"webhookBindAddress": c.WebhookBindAddress, "metricsBindAddress": c.MetricsBindAddress,
+		"healthProbeBindAddress": c.HealthProbeBindAddress, "profilingBindAddress": c.ProfilingBindAddress,
+	} {
+		if address == "" || address == "0" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			bad(field, "%q is neither host:port, nor :port, nor 0 for none", address)
 		}
 	}
 	if c.WebhookURL != "" && !strings.HasPrefix(c.WebhookURL, "https://") {

@@ -91,6 +91,10 @@ func TestValidateNamesTheField(t *testing.T) {
 		{"approveSignerNames", func(c *Config) { c.ApproveSignerNames = []string{"everything"} }},
 		{"leaseDuration", func(c *Config) { c.LeaseDuration.Duration = time.Second }},
 		{"shutdownGracePeriod", func(c *Config) { c.ShutdownGracePeriod.Duration = -1 }},
+		{"webhookBindAddress", func(c *Config) { c.WebhookBindAddress = "10250" }},
+		{"metricsBindAddress", func(c *Config) { c.MetricsBindAddress = "9402" }},
+		{"healthProbeBindAddress", func(c *Config) { c.HealthProbeBindAddress = "localhost" }},
+		{"profilingBindAddress", func(c *Config) { c.ProfilingBindAddress = "::1" }},
 		{"logFormat", func(c *Config) { c.LogFormat = "xml" }},
 		{"logLevel", func(c *Config) { c.LogLevel = 9 }},
 	} {

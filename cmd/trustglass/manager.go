@@ -187,7 +187,7 @@ func loadKubeconfig(path string) (*rest.Config, error) {
 	rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: path}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("loading the credentials for the API server: %w", err)
+		return nil, fmt.Errorf("loading the credentials for the API server (outside of a cluster name a file with --kubeconfig): %w", err)
 	}
 	config.UserAgent = "trustglass/" + version
 	config.QPS = -1

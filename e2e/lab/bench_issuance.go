@@ -77,6 +77,10 @@ func benchBurst(ctx context.Context, l *lab) ([]figure, error) {
 		return nil, err
 	}
 	defer watcher.stop()
+	// New namespaces get their first objects from kube-controller-manager: until then the cluster is not idle.
+	if err := l.settle(ctx); err != nil {
+		return nil, err
+	}
 	idle, err := l.issueIdle(ctx, watcher, namespaces[0])
 	if err != nil {
 		return nil, err

@@ -27,6 +27,9 @@ func main() {
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(os.Stderr, usage)
 		os.Exit(2)
+	case ctx.Err() != nil && os.Args[1] == "run":
+		fmt.Fprintln(os.Stderr, "interrupted; the daemon is stopped, the CRDs, roles and namespace stay in the cluster")
+		os.Exit(130)
 	case ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "interrupted; everything is stopped and removed")
 		os.Exit(130)

@@ -7,10 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -20,90 +17,49 @@ import (
 	"github.com/trustglass/trustglass/e2e/testenv"
 )
 
-// stateFile remembers what `up` left running: the keeper's process id and the admin's kubeconfig.
-func stateFile() (string, error) {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("finding the cache directory: %w", err)
-	}
-	return filepath.Join(dir, "trustglass", "up"), nil
-}
-
-// running returns the keeper's process id and kubeconfig; 0 when nothing runs.
-func running() (pid int, kubeconfig string, err error) {
-	path, err := stateFile()
-	if err != nil {
-		return 0, "", err
-	}
-	text, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, "", nil
-	}
-	if err != nil {
-		return 0, "", fmt.Errorf("reading what is running: %w", err)
-	}
-	id, kubeconfig, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
-	if pid, err = strconv.Atoi(id); err != nil || syscall.Kill(pid, 0) != nil {
-		return 0, "", os.Remove(path)
-	}
-	return pid, kubeconfig, nil
-}
-
-// up starts a keeper in the background, waits until its daemon is ready and prints how to reach it.
+// up starts a keeper in the background, waits until its daemon is ready and prints how to reach it. Where there is a keeper already, it
+// waits for that one.
 func up(ctx context.Context) error {
-	pid, kubeconfig, err := running()
+	k, err := findKeeper()
 	if err != nil {
 		return err
 	}
-	if pid != 0 {
-		printUp("already running", kubeconfig)
-		return nil
+	if pid, err := k.running(); err != nil {
+		return err
+	} else if pid != 0 {
+		kubeconfig, err := k.awaitReady(ctx)
+		if err == nil {
+			printUp("already running", kubeconfig)
+		}
+		return err
 	}
 	if _, err := testenv.Binaries(ctx, os.Stderr); err != nil {
 		return err
 	}
-	path, err := stateFile()
+	ended, process, err := k.start()
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("creating the cache directory: %w", err)
+	waiting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		<-ended
+		cancel(fmt.Errorf("it has ended; see %s", k.log()))
+	}()
+	kubeconfig, err := k.awaitReady(waiting)
+	if err == nil {
+		printUp("running", kubeconfig)
+		return nil
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("finding this program: %w", err)
+	_ = process.Signal(syscall.SIGTERM) // it may have ended by itself
+	<-ended
+	if pid, _ := k.running(); pid != 0 { // another one was quicker
+		return up(ctx)
 	}
-	logs, err := os.Create(path + ".log")
-	if err != nil {
-		return fmt.Errorf("creating the log: %w", err)
+	if cause := context.Cause(waiting); cause != nil {
+		err = cause
 	}
-	defer logs.Close()
-	keeper := exec.Command(self, "serve", path)
-	keeper.Stdout, keeper.Stderr = logs, logs
-	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := keeper.Start(); err != nil {
-		return fmt.Errorf("starting in the background: %w", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- keeper.Wait() }()
-	err = eventually(ctx, time.Minute, func() error {
-		select {
-		case err := <-ended:
-			ended <- err
-			return fmt.Errorf("it has ended: %v; see %s", err, logs.Name())
-		default:
-		}
-		if pid, kubeconfig, err = running(); err == nil && pid == 0 {
-			err = errors.New("not up yet")
-		}
-		return err
-	})
-	if err != nil {
-		_ = keeper.Process.Signal(syscall.SIGTERM) // it may have ended by itself
-		return fmt.Errorf("starting the control plane and the daemon: %w", err)
-	}
-	printUp("running", kubeconfig)
-	return nil
+	return fmt.Errorf("starting the control plane and the daemon: %w", err)
 }
 
 func printUp(what, kubeconfig string) {
@@ -116,6 +72,12 @@ func serve(ctx context.Context, state string) (err error) {
 	if state == "" {
 		return errUsage
 	}
+	k := keeper{state}
+	claim, err := k.claim(ctx)
+	if err != nil {
+		return err
+	}
+	defer claim.Close()
 	l, err := open(ctx)
 	if err != nil {
 		return err
@@ -127,7 +89,7 @@ func serve(ctx context.Context, state string) (err error) {
 	if err := l.start(ctx, "--log-format=console"); err != nil {
 		return err
 	}
-	if err := os.WriteFile(state, []byte(fmt.Sprintf("%d %s\n", os.Getpid(), l.plane.Kubeconfig)), 0o600); err != nil {
+	if err := os.WriteFile(state, []byte(l.plane.Kubeconfig), 0o600); err != nil {
 		return fmt.Errorf("saying what is running: %w", err)
 	}
 	defer os.Remove(state)
@@ -145,7 +107,11 @@ func serve(ctx context.Context, state string) (err error) {
 
 // down stops the keeper and with it everything that it started.
 func down() error {
-	pid, _, err := running()
+	k, err := findKeeper()
+	if err != nil {
+		return err
+	}
+	pid, err := k.running()
 	if err != nil {
 		return err
 	}
@@ -157,10 +123,11 @@ func down() error {
 		return fmt.Errorf("stopping process %d: %w", pid, err)
 	}
 	err = eventually(context.Background(), time.Minute, func() error {
-		if syscall.Kill(pid, 0) == nil {
-			return fmt.Errorf("process %d is still there", pid)
+		still, err := k.running()
+		if err == nil && still != 0 {
+			err = fmt.Errorf("process %d is still there", still)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("stopping: %w", err)
