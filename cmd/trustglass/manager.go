@@ -208,10 +208,14 @@ const reconcileTimeout = 5 * time.Minute
 
 func newManager(kubeconfig *rest.Config, cfg Config, dog *watchdog, reads *scrapes) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
-		Scheme:                  newScheme(),
-		NewCache:                newCache,
-		Cache:                   cacheOptions(cfg, dog),
-		Client:                  client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
+		Scheme:   newScheme(),
+		NewCache: newCache,
+		Cache:    cacheOptions(cfg, dog),
+		Client: client.Options{
+			Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}},
+			// What is written comes from typed objects: the API server need not parse it a second time to look for misspelt fields.
+			FieldValidation: metav1.FieldValidationIgnore,
+		},
 		Controller:              config.Controller{ReconciliationTimeout: reconcileTimeout},
 		Metrics:                 server.Options{BindAddress: cfg.MetricsBindAddress, FilterProvider: reads.filter},
 		HealthProbeBindAddress:  cfg.HealthProbeBindAddress,

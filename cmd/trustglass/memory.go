@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -21,9 +22,9 @@ const (
 	large = 32 << 20
 
 	// giveBackInterval is how often memory is looked at.
-	giveBackInterval = 2 * time.Second
+	giveBackInterval = 5 * time.Second
 	// calm is how much may have been allocated since the last look for the daemon to count as idle.
-	calm = 4 << 20
+	calm = 8 << 20
 	// slack is how much unused memory is not worth a collection.
 	slack = 4 << 20
 )
@@ -70,6 +71,7 @@ func setGCPercent(percent int) {
 // giveBack returns memory to the operating system whenever a burst, or the filling of the caches, is over; until ctx ends. It starts
 // when the caches are full.
 func giveBack(ctx context.Context) error {
+	runtime.GC() // what is live is known after a collection only, and the last may have been when the caches were half full
 	before := readMemory()
 	looking, set := before.live >= large, percentFor(before.live)
 	if looking {

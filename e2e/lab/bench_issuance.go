@@ -391,7 +391,7 @@ func (l *lab) issueFloor(ctx context.Context, namespaces []string) (f floor, err
 	if err != nil {
 		return f, err
 	}
-	certs, plain, err := l.prepareFloor(ctx, len(namespaces), benchCertificates+benchIdle)
+	certs, plain, err := l.prepareFloor(ctx, "floor", len(namespaces), benchCertificates+benchIdle)
 	if err != nil {
 		return f, err
 	}
@@ -417,9 +417,9 @@ func (l *lab) issueFloor(ctx context.Context, namespaces []string) (f floor, err
 	return f, nil
 }
 
-// prepareFloor creates n Certificates that no daemon looks at, and a client that may write what the daemon does.
-func (l *lab) prepareFloor(ctx context.Context, namespaces, n int) ([]*cmapi.Certificate, client.Client, error) {
-	fresh, err := l.makeNamespaces(ctx, "floor", namespaces, nil)
+// prepareFloor creates n Certificates that no daemon looks at, in namespaces that begin with prefix, and a client that may write what the daemon does.
+func (l *lab) prepareFloor(ctx context.Context, prefix string, namespaces, n int) ([]*cmapi.Certificate, client.Client, error) {
+	fresh, err := l.makeNamespaces(ctx, prefix, namespaces, nil)
 	if err != nil {
 		return nil, nil, err
 	}

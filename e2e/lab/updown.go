@@ -164,6 +164,11 @@ func run(ctx context.Context, kubeconfig string) (err error) {
 		return fmt.Errorf("creating a directory for the daemon's credentials: %w", err)
 	}
 	defer os.RemoveAll(dir)
+	dismiss, err := testenv.Guard(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dismiss()) }()
 	d, err := testenv.StartDaemon(ctx, binary, dir, admin, "--log-format=console")
 	if err != nil {
 		return err

@@ -128,6 +128,10 @@ func (c *ControlPlane) startServers(assets string) error {
 	if _, err := c.env.Start(); err != nil {
 		return fmt.Errorf("starting etcd and kube-apiserver: %w; the end of their log:\n%s", err, tail(logs.Name(), 2000))
 	}
+	// envtest makes certificates for webhooks of its own, in a directory that nothing but an orderly stop would remove.
+	if err := os.RemoveAll(c.env.WebhookInstallOptions.LocalServingCertDir); err != nil {
+		return fmt.Errorf("removing certificates that nobody uses: %w", err)
+	}
 	return nil
 }
 

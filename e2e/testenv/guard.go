@@ -38,6 +38,15 @@ func startGuard(dir string) (*guard, error) {
 	return &guard{cmd, input}, nil
 }
 
+// Guard has a directory removed, and the processes killed that work in it, when this process ends without having called dismiss.
+func Guard(dir string) (dismiss func() error, err error) {
+	g, err := startGuard(dir)
+	if err != nil {
+		return nil, err
+	}
+	return g.dismiss, nil
+}
+
 // dismiss ends a guard that is not needed any more.
 func (g *guard) dismiss() error {
 	_, err := io.WriteString(g.input, "done\n")
