@@ -337,7 +337,10 @@ func TestEventsOnTheWay(t *testing.T) {
 	stop()
 	l.start(nil)
 	l.issuer("self", cmapi.IssuerConfig{SelfSigned: &cmapi.SelfSignedIssuer{}})
-	l.certificate("anonymous", func(c *cmapi.Certificate) { c.Spec.IssuerRef.Name = "self" })
+	by := func(c *cmapi.Certificate) { c.Spec.IssuerRef.Name = "self" }
+	l.certificate("named", func(c *cmapi.Certificate) { by(c); c.Spec.CommonName = "named" })
+	l.ready("named", 1) // the cache has the issuer Ready: what comes next is signed at once
+	l.certificate("anonymous", by)
 	l.ready("anonymous", 1)
 	l.event("Certificate/anonymous Warning BadConfig Certificate has an empty issuer DN")
 	change(l, "web", &cmapi.Certificate{}, func(c *cmapi.Certificate) { c.Spec.PrivateKey.RotationPolicy = cmapi.RotationPolicyNever })
