@@ -17,7 +17,7 @@ const (
 	room = 24 << 20
 	// gcPercentLooking holds while all that large caches were filled with is looked through: what is kept of that lies among what is not,
 	// and the gaps that are left stay for good.
-	gcPercentLooking = 15
+	gcPercentLooking = 25
 	// large is from how many bytes on caches are large.
 	large = 32 << 20
 
