@@ -44,8 +44,11 @@ func (a Approver) Approves(ref cmmeta.IssuerReference, namespace string) bool {
 // permits is Approves, or else asks the API server whether we may approve for an issuer of another group: cert-manager approves for
 // every group, and it is a right on signers that an administrator gives with an external issuer.
 func (a Approver) permits(ctx context.Context, ref cmmeta.IssuerReference, namespace string) (bool, error) {
-	if !a.Enabled || a.Approves(ref, namespace) || serves(ref) || a.Rights == nil {
-		return a.Approves(ref, namespace), nil
+	if a.Approves(ref, namespace) {
+		return true, nil
+	}
+	if !a.Enabled || serves(ref) || a.Rights == nil {
+		return false, nil
 	}
 	for _, name := range signerNames(ref, namespace) {
 		if may, err := a.Rights.approve(ctx, name); may || err != nil {

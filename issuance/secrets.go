@@ -26,7 +26,7 @@ import (
 )
 
 // Secrets is the one place where payloads of Secrets are read. It remembers digests, each bound to the resourceVersion that it
-// was made from, and never a payload.
+// was made from, and no payload beyond the moment for which it is lent.
 //
 // Live reads go to the API server; Cache holds metadata of all Secrets.
 type Secrets struct {

@@ -253,6 +253,12 @@ func replaceValue(f *pflag.Flag, value string) error {
 	return f.Value.Set(value)
 }
 
+// bindable tells whether an address can be listened on, or says that nothing is.
+func bindable(address string) bool {
+	_, _, err := net.SplitHostPort(address)
+	return err == nil || address == "" || address == "0"
+}
+
 // Validate names every setting that is wrong, and what would be right.
 func (c *Config) Validate() error {
 	var errs []error
@@ -307,10 +313,7 @@ func (c *Config) Validate() error {
 		"webhookBindAddress": c.WebhookBindAddress, "metricsBindAddress": c.MetricsBindAddress,
 		"healthProbeBindAddress": c.HealthProbeBindAddress, "profilingBindAddress": c.ProfilingBindAddress,
 	} {
-		if address == "" || address == "0" {
-			continue
-		}
-		if _, _, err := net.SplitHostPort(address); err != nil {
+		if !bindable(address) {
 			bad(field, "%q is neither host:port, nor :port, nor 0 for none", address)
 		}
 	}
