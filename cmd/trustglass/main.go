@@ -32,9 +32,9 @@ func command() *cobra.Command {
 		Short:         "Issues certificates, mirrors Secrets where they may go, and publishes trust",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       version,
+		// Cobra prints it as versionLine does. A template of our own would have the linker keep every method of every type.
+		Version: versionDetail(),
 	}
-	root.SetVersionTemplate(versionLine())
 	root.AddCommand(runCommand(), versionCommand())
 	return root
 }
@@ -83,8 +83,10 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-func versionLine() string {
-	return fmt.Sprintf("trustglass %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+func versionLine() string { return "trustglass version " + versionDetail() + "\n" }
+
+func versionDetail() string {
+	return fmt.Sprintf("%s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 func newLogger(cfg Config) (logr.Logger, error) {
