@@ -22,6 +22,8 @@ const (
 	eventBurst = 100
 	eventQueue = 8192
 	sendTime   = 10 * time.Second // for one
+	// eventPause is how long an Event that tells of success waits: what goes on beside it, often the next step of the same work, comes first.
+	eventPause = 100 * time.Millisecond
 )
 
 var eventsDropped = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -32,9 +34,15 @@ var eventsDropped = prometheus.NewCounterVec(prometheus.CounterOpts{
 // issuances must not cost the thousand that wait. It never blocks; what finds its queue full is counted and dropped.
 type eventSink struct {
 	events   typedcorev1.EventInterface
-	warnings chan func(context.Context)
-	normal   chan func(context.Context)
+	warnings chan job
+	normal   chan job
 	limit    *rate.Limiter
+}
+
+// job sends one Event, no sooner than due unless the daemon stops.
+type job struct {
+	send func(context.Context)
+	due  time.Time
 }
 
 func newEventSink(config *rest.Config) (*eventSink, error) {
@@ -46,7 +54,7 @@ func newEventSink(config *rest.Config) (*eventSink, error) {
 	}
 	return &eventSink{
 		events:   c.Events(""),
-		warnings: make(chan func(context.Context), eventQueue), normal: make(chan func(context.Context), eventQueue),
+		warnings: make(chan job, eventQueue), normal: make(chan job, eventQueue),
 		limit: rate.NewLimiter(eventRate, eventBurst),
 	}, nil
 }
@@ -81,11 +89,11 @@ func (s *eventSink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
 }
 
 func (s *eventSink) enqueue(e *corev1.Event, send func(context.Context) error) {
-	queue := s.normal
+	queue, due := s.normal, time.Now().Add(eventPause)
 	if e.Type == corev1.EventTypeWarning {
-		queue = s.warnings
+		queue, due = s.warnings, time.Time{}
 	}
-	job := func(ctx context.Context) {
+	attempt := func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, sendTime)
 		defer cancel()
 		if err := send(ctx); err != nil && ctx.Err() == nil {
@@ -94,7 +102,7 @@ func (s *eventSink) enqueue(e *corev1.Event, send func(context.Context) error) {
 		}
 	}
 	select {
-	case queue <- job:
+	case queue <- job{send: attempt, due: due}:
 	default:
 		eventsDropped.WithLabelValues(e.Type).Inc()
 	}
@@ -112,33 +120,45 @@ func (s *eventSink) Start(ctx context.Context) error {
 	return nil
 }
 
-func drain(ctx context.Context, queue <-chan func(context.Context), limit *rate.Limiter) {
+func drain(ctx context.Context, queue <-chan job, limit *rate.Limiter) {
 	for {
 		select {
 		case <-ctx.Done():
-			flush(log.IntoContext(context.Background(), log.FromContext(ctx)), queue)
+			flush(ctx, queue)
 			return
-		case send := <-queue:
-			if limit == nil || limit.Wait(ctx) == nil {
-				send(ctx)
-			} else {
-				flush(log.IntoContext(context.Background(), log.FromContext(ctx)), queue, send)
+		case next := <-queue:
+			if !next.wait(ctx, limit) {
+				flush(ctx, queue, next)
 				return
 			}
+			next.send(ctx)
 		}
 	}
 }
 
-func flush(ctx context.Context, queue <-chan func(context.Context), first ...func(context.Context)) {
-	ctx, cancel := context.WithTimeout(ctx, flushTime)
+// wait returns when an Event is due and the limit lets it through, or false when ctx ends before.
+func (j job) wait(ctx context.Context, limit *rate.Limiter) bool {
+	if early := time.Until(j.due); early > 0 {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(early):
+		}
+	}
+	return limit == nil || limit.Wait(ctx) == nil
+}
+
+// flush sends what waits although ctx has ended.
+func flush(ctx context.Context, queue <-chan job, first ...job) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
-	for _, send := range first {
-		send(ctx)
+	for _, next := range first {
+		next.send(ctx)
 	}
 	for ctx.Err() == nil {
 		select {
-		case send := <-queue:
-			send(ctx)
+		case next := <-queue:
+			next.send(ctx)
 		default:
 			return
 		}

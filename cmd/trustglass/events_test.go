@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -19,7 +22,7 @@ func TestEventsOfFailureOvertake(t *testing.T) {
 	client := fake.NewClientset()
 	s := &eventSink{
 		events:   client.CoreV1().Events(""),
-		warnings: make(chan func(context.Context), 8), normal: make(chan func(context.Context), 8),
+		warnings: make(chan job, 8), normal: make(chan job, 8),
 		limit: rate.NewLimiter(rate.Every(time.Hour), 1),
 	}
 	event := func(name, kind string) *corev1.Event {
@@ -65,7 +68,7 @@ func TestEventsOfFailureOvertake(t *testing.T) {
 func TestEventThatExpired(t *testing.T) {
 	client := fake.NewClientset()
 	s := &eventSink{
-		events: client.CoreV1().Events(""), warnings: make(chan func(context.Context), 8), normal: make(chan func(context.Context), 8),
+		events: client.CoreV1().Events(""), warnings: make(chan job, 8), normal: make(chan job, 8),
 		limit: rate.NewLimiter(rate.Inf, 1),
 	}
 	again := &corev1.Event{
@@ -83,4 +86,38 @@ func TestEventThatExpired(t *testing.T) {
 	if got.Count != 2 || got.ResourceVersion == "7" {
 		t.Errorf("sent: %+v", got)
 	}
+}
+
+// What an Event of success tells of comes first: the Event waits a moment. A failure is told at once.
+func TestEventsOfSuccessWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset()
+		s := &eventSink{
+			events: client.CoreV1().Events(""), warnings: make(chan job, 8), normal: make(chan job, 8), limit: rate.NewLimiter(rate.Inf, 1),
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _ = s.Start(ctx) }() // it returns nil
+		for _, kind := range []string{corev1.EventTypeNormal, corev1.EventTypeWarning} {
+			e := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "of-type-" + strings.ToLower(kind)}, Type: kind}
+			must(s.Create(e))
+		}
+		sent := func() (names []string) {
+			for _, e := range must(client.CoreV1().Events("shop").List(t.Context(), metav1.ListOptions{})).Items {
+				names = append(names, e.Name)
+			}
+			return names
+		}
+		time.Sleep(eventPause - time.Millisecond)
+		synctest.Wait()
+		if got := sent(); !slices.Equal(got, []string{"of-type-warning"}) {
+			t.Errorf("sent before the pause is over: %q", got)
+		}
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		if got := sent(); len(got) != 2 {
+			t.Errorf("sent when it is over: %q", got)
+		}
+		cancel()
+		synctest.Wait()
+	})
 }
