@@ -313,7 +313,7 @@ func TestMetricsAndProbes(t *testing.T) {
 		}
 		for _, want := range []string{
 			`certmanager_certificate_ready_status{condition="True",issuer_group="",issuer_kind="ClusterIssuer",issuer_name="intermediate-ca",name="leaf",namespace="` + ns + `"} 1`,
-			`certmanager_certificate_expiration_timestamp_seconds{issuer_group="",issuer_kind="ClusterIssuer",issuer_name="intermediate-ca",name="leaf",namespace="` + ns + `"} 1.`,
+			`certmanager_certificate_expiration_timestamp_seconds{issuer_group="",issuer_kind="ClusterIssuer",issuer_name="intermediate-ca",name="leaf",namespace="` + ns + `"} 1`,
 			`certmanager_clusterissuer_ready_status{condition="True",name="intermediate-ca"} 1`,
 		} {
 			if !strings.Contains(string(text), want) {

@@ -62,6 +62,9 @@ func runCommand() *cobra.Command {
 			}
 			cfg.warnIgnored(cmd.Flags(), logger)
 			setGCPercent(gcPercent)
+			if at := cfg.ProfilingBindAddress; at == "" || at == "0" {
+				runtime.MemProfileRate = 0 // nobody can ask for what it would remember
+			}
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			return run(logr.NewContext(ctx, logger), cfg)

@@ -246,7 +246,7 @@ func (a *app) recorder(component string) record.EventRecorder {
 func (a *app) prepare(ctx context.Context) error {
 	for _, register := range []func() error{
 		func() error { return metrics.Registry.Register(eventsDropped) },
-		func() error { return issuance.RegisterMetrics(a.reads.during(metrics.Registry), a.mgr.GetCache()) },
+		func() error { return issuance.RegisterMetrics(metrics.Registry) },
 		func() error { return reflector.RegisterMetrics(metrics.Registry) },
 		func() error { return trust.RegisterMetrics(metrics.Registry) },
 		func() error { return source.RegisterMetrics(metrics.Registry) },
@@ -257,6 +257,9 @@ func (a *app) prepare(ctx context.Context) error {
 		if err := register(); err != nil {
 			return fmt.Errorf("preparing: %w", err)
 		}
+	}
+	if a.issues() {
+		a.reads.more = objectMetrics(a.mgr.GetCache())
 	}
 	objects, err := a.watched(a.mgr.GetRESTMapper())
 	if err != nil {

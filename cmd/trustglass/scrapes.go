@@ -1,53 +1,122 @@
 package main
 
 import (
+	"compress/gzip"
+	"context"
+	"io"
 	"net/http"
-	"sync/atomic"
+	"strings"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+
+	"github.com/trustglass/trustglass/issuance"
 )
 
-// scrapes knows whether /metrics is being read. Series of each Certificate are collected then only: the watchdog gathers from the same
-// registry at every probe, and wants a few of the work queues.
-type scrapes struct{ underWay atomic.Int32 }
+// scrapes answers requests for /metrics: with what the registry has, and then with what more writes, which no registry ever holds.
+type scrapes struct {
+	// more is set before the metrics are served. It may be nil.
+	more func(context.Context, io.Writer) error
+}
 
-// filter notes that the metrics are being read. It is a server.Options.FilterProvider.
+// filter is a server.Options.FilterProvider.
 func (s *scrapes) filter(*rest.Config, *http.Client) (server.Filter, error) {
-	return func(_ logr.Logger, next http.Handler) (http.Handler, error) {
+	return func(logger logr.Logger, registry http.Handler) (http.Handler, error) {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			s.underWay.Add(1)
-			defer s.underWay.Add(-1)
-			next.ServeHTTP(w, r)
+			out := &answer{ResponseWriter: w, body: w, status: http.StatusOK}
+			if takesGzip(r.Header.Values("Accept-Encoding")) {
+				zip, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // that level is valid
+				defer func() {
+					if err := zip.Close(); err != nil {
+						logger.V(1).Info("nobody read the metrics to their end", "because", err.Error())
+					}
+				}()
+				out.body = zip
+				w.Header().Set("Content-Encoding", "gzip")
+			}
+			w.Header().Add("Vary", "Accept-Encoding")
+			// Only in this format can lines be added at the end, and whoever asks for metrics understands it.
+			plain := r.Clone(r.Context())
+			plain.Header.Set("Accept", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
+			plain.Header.Del("Accept-Encoding")
+			registry.ServeHTTP(out, plain)
+			if s.more == nil || out.status != http.StatusOK {
+				return
+			}
+			if err := s.more(r.Context(), out); err != nil {
+				logger.V(1).Info("nobody read the metrics to their end", "because", err.Error())
+			}
 		}), nil
 	}, nil
 }
 
-// during returns a registerer whose collectors have nothing to say while nobody reads the metrics.
-func (s *scrapes) during(reg prometheus.Registerer) prometheus.Registerer {
-	return duringScrapes{reg, s}
-}
-
-type duringScrapes struct {
-	prometheus.Registerer
-	scrapes *scrapes
-}
-
-// Register implements prometheus.Registerer.
-func (d duringScrapes) Register(c prometheus.Collector) error {
-	return d.Registerer.Register(onDemand{c, d.scrapes})
-}
-
-type onDemand struct {
-	prometheus.Collector
-	scrapes *scrapes
-}
-
-// Collect implements prometheus.Collector.
-func (c onDemand) Collect(ch chan<- prometheus.Metric) {
-	if c.scrapes.underWay.Load() > 0 {
-		c.Collector.Collect(ch)
+// takesGzip tells whether a client has asked for gzip. One that rules it out by a weight of nothing is one that has not.
+func takesGzip(accepted []string) bool {
+	for coding := range strings.SplitSeq(strings.Join(accepted, ","), ",") {
+		name, weight, _ := strings.Cut(coding, ";")
+		if strings.TrimSpace(name) == "gzip" && strings.Trim(strings.TrimSpace(weight), "0.") != "q=" {
+			return true
+		}
 	}
+	return false
+}
+
+// answer is a response whose body takes a way of its own, and whose status is known.
+type answer struct {
+	http.ResponseWriter
+	body   io.Writer
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
+
+// objectMetrics returns what writes the series of the objects that a cache has.
+func objectMetrics(c cache.Cache) func(context.Context, io.Writer) error {
+	return func(ctx context.Context, w io.Writer) error {
+		return issuance.WriteMetrics(w, issuance.Metered{
+			Certificates:   cached(ctx, c, &cmapi.Certificate{}, &cmapi.CertificateList{}),
+			Issuers:        cached(ctx, c, &cmapi.Issuer{}, &cmapi.IssuerList{}),
+			ClusterIssuers: cached(ctx, c, &cmapi.ClusterIssuer{}, &cmapi.ClusterIssuerList{}),
+		})
+	}
+}
+
+// cached returns the objects of one kind that a cache has; none before it is filled.
+func cached[T client.Object](ctx context.Context, c cache.Cache, kind T, list client.ObjectList) (objects []T) {
+	informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+	if err != nil || !informer.HasSynced() {
+		return nil
+	}
+	add := func(obj any) {
+		if o, ok := obj.(T); ok {
+			objects = append(objects, o)
+		}
+	}
+	if whole, ok := informer.(toolscache.SharedIndexInformer); ok { // a list would copy each
+		for _, obj := range whole.GetStore().List() {
+			add(obj)
+		}
+		return objects
+	}
+	if err := c.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil
+	}
+	_ = meta.EachListItem(list, func(obj runtime.Object) error { add(obj); return nil }) // a typed list has items
+	return objects
 }
