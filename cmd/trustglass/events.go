@@ -19,7 +19,7 @@ import (
 // Limits of the Events that tell of success. What failed is not held back.
 const (
 	eventRate  = 10 // a second, once a burst is used up
-	eventBurst = 100
+	eventBurst = 20
 	eventQueue = 8192
 	sendTime   = 10 * time.Second // for one
 	// eventPause is how long an Event that tells of success waits: what goes on beside it, often the next step of the same work, comes first.
