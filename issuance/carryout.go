@@ -268,7 +268,7 @@ func (r *Certificates) fillSecret(ctx context.Context, s State, key crypto.Signe
 	if err := r.addKeystores(ctx, s.Cert, &data, s.Now); err != nil {
 		var missing *errPassword
 		if errors.As(err, &missing) {
-			r.warn(s.Cert, reasonKeystorePassword, missing.message)
+			r.warn(s.Cert, missing.reason, missing.message)
 		}
 		return nil, err
 	}

@@ -146,7 +146,7 @@ func decideAnew(s State) Decision {
 		return Halt{Until: s.LoopUntil, Reason: reasonLoop, Message: loopMessage(s, message)}
 	}
 	if s.Keystores.Problem != "" {
-		return Reject{Reason: reasonKeystorePassword, Message: s.Keystores.Problem}
+		return Reject{Reason: s.Keystores.Reason, Message: s.Keystores.Problem}
 	}
 	if keepsKey(s) {
 		if _, text := keyOutdated(s); text != "" {

@@ -107,6 +107,30 @@ func TestKeystores(t *testing.T) {
 	l.ready("web", 2)
 }
 
+// A password that no PKCS #12 file can be locked with holds up what it would be used for before anything is requested.
+func TestUnusableKeystorePassword(t *testing.T) {
+	l := newLab(t)
+	l.start(nil)
+	l.ca()
+	l.passwordSecret("odd", "key 🔑")
+	l.certificate("web", func(c *cmapi.Certificate) {
+		c.Spec.Keystores = &cmapi.CertificateKeystores{PKCS12: &cmapi.PKCS12Keystore{Create: true, PasswordSecretRef: passwordRef("odd")}}
+	})
+	l.says("web", cmapi.CertificateConditionReady, cmmeta.ConditionFalse, "KeystorePasswordUnusable")
+	if e := l.event("Certificate/web Warning KeystorePasswordUnusable "); !strings.Contains(e, l.ns+"/odd") || strings.Contains(e, "🔑") {
+		t.Error(e)
+	}
+	if have := l.requests(); len(have) != 0 {
+		t.Errorf("requests %q", have)
+	}
+	change(l, "odd", &corev1.Secret{}, func(s *corev1.Secret) { s.Data["password"] = []byte("changeit") })
+	l.ready("web", 1)
+	made := must(get(l, "web", &corev1.Secret{}))
+	if _, _, _, err := pkcs12.DecodeChain(made.Data["keystore.p12"], "changeit"); err != nil {
+		t.Error(err)
+	}
+}
+
 // A password that is missing holds up that Certificate alone, says so, and costs no request; a certificate that is there stays.
 func TestMissingKeystorePassword(t *testing.T) {
 	l := newLab(t)

@@ -23,15 +23,18 @@ type Keystores struct {
 	// Digest is what annKeystores says once the keystores are made as the spec and its password Secrets now want them; empty
 	// where none are wanted or the Secret is not there yet.
 	Digest string
-	// Problem says why they can't be made; empty if they can.
-	Problem string
+	// Reason and Problem say why they can't be made; empty if they can.
+	Reason, Problem string
 }
 
 // reasonKeystorePassword is cert-manager's reason of the Event on a password that is missing.
 const reasonKeystorePassword = "KeystorePasswordSecretNotFound"
 
-// errPassword says that a keystore's password can't be had until somebody changes something.
-type errPassword struct{ message string }
+// reasonKeystoreUnusable is our own, of one that can't be used.
+const reasonKeystoreUnusable = "KeystorePasswordUnusable"
+
+// errPassword says that a keystore's password can't be had, or used, until somebody changes something.
+type errPassword struct{ reason, message string }
 
 func (e *errPassword) Error() string { return e.message }
 
@@ -74,7 +77,7 @@ func (r *Certificates) observeKeystores(ctx context.Context, s *observed) error 
 	for _, k := range wantedKeystores(&s.Cert.Spec) {
 		hash, err := r.passwordHash(ctx, s.Cert.Namespace, k)
 		if problem, ok := err.(*errPassword); ok {
-			s.Keystores.Problem = problem.message
+			s.Keystores.Reason, s.Keystores.Problem = problem.reason, problem.message
 			return nil
 		}
 		if err != nil {
@@ -107,14 +110,15 @@ func (r *Certificates) passwordHash(ctx context.Context, namespace string, k wan
 		return sha256.Sum256([]byte(*k.literal)), nil
 	}
 	key := keyOf(namespace, k.secret.Name)
-	hash, err := r.Secrets.EntryHash(ctx, key, k.entry())
-	if err != nil {
-		return hash, err
+	entry, err := r.Secrets.EntryDigest(ctx, key, k.entry())
+	switch {
+	case err != nil:
+	case entry.Hash == sha256.Sum256(nil):
+		err = k.missing(key)
+	case k.field == "pkcs12" && entry.PKCS12Flaw != "":
+		err = k.unusable(key, entry.PKCS12Flaw)
 	}
-	if hash == (sha256.Sum256(nil)) {
-		return hash, k.missing(key)
-	}
-	return hash, nil
+	return entry.Hash, err
 }
 
 // settings is what keystoreDigest takes of one keystore, given its password's hash.
@@ -130,7 +134,11 @@ func (k wantedKeystore) entry() string {
 }
 
 func (k wantedKeystore) missing(key types.NamespacedName) *errPassword {
-	return &errPassword{fmt.Sprintf("spec.keystores.%s.passwordSecretRef: Secret %s with a password under %q does not exist: create it", k.field, key, k.entry())}
+	return &errPassword{reasonKeystorePassword, fmt.Sprintf("spec.keystores.%s.passwordSecretRef: Secret %s with a password under %q does not exist: create it", k.field, key, k.entry())}
+}
+
+func (k wantedKeystore) unusable(key types.NamespacedName, flaw string) *errPassword {
+	return &errPassword{reasonKeystoreUnusable, fmt.Sprintf("spec.keystores.%s.passwordSecretRef: the password in Secret %s under %q %s: change it", k.field, key, k.entry(), flaw)}
 }
 
 // password reads the password of one keystore live.
@@ -140,10 +148,14 @@ func (r *Certificates) password(ctx context.Context, namespace string, k wantedK
 	}
 	key := keyOf(namespace, k.secret.Name)
 	data, err := r.Secrets.Payload(ctx, key)
-	if apierrors.IsNotFound(err) || err == nil && len(data[k.entry()]) == 0 {
+	password := string(data[k.entry()])
+	if apierrors.IsNotFound(err) || err == nil && password == "" {
 		return "", k.missing(key)
 	}
-	return string(data[k.entry()]), err
+	if flaw := pki.PKCS12PasswordFlaw(password); err == nil && k.field == "pkcs12" && flaw != "" {
+		return "", k.unusable(key, flaw)
+	}
+	return password, err
 }
 
 // addKeystores makes the keystores that a spec asks for from the key pair in m.

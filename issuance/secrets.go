@@ -37,7 +37,7 @@ type Secrets struct {
 	mu      sync.Mutex
 	filled  map[string]*sync.Once                   // by namespace; guarded by mu
 	seen    map[types.NamespacedName]SecretView     // guarded by mu
-	entries map[entryID]entryHash                   // guarded by mu
+	entries map[entryID]entryDigest                 // guarded by mu
 	lent    map[types.NamespacedName]*corev1.Secret // guarded by mu
 }
 
@@ -182,50 +182,57 @@ func (s *Secrets) Remember(secret *corev1.Secret) *SecretView {
 	return &view
 }
 
-// EntryHash returns the SHA-256 of one entry of a Secret, that of nothing if there is none. The Secret is read when its version is
-// not the one that the hash is known of.
-func (s *Secrets) EntryHash(ctx context.Context, key types.NamespacedName, entry string) ([sha256.Size]byte, error) {
+// EntryDigest is what may be known of one entry of a Secret.
+type EntryDigest struct {
+	Hash       [sha256.Size]byte // SHA-256; that of nothing if there is no such entry
+	PKCS12Flaw string            // as pki.PKCS12PasswordFlaw says it
+}
+
+// EntryDigest returns the digest of one entry of a Secret. The Secret is read when its version is not the one that the digest is
+// known of.
+func (s *Secrets) EntryDigest(ctx context.Context, key types.NamespacedName, entry string) (EntryDigest, error) {
 	meta := newSecretMetadata()
 	if err := s.Cache.Get(ctx, key, meta); apierrors.IsNotFound(err) {
-		return sha256.Sum256(nil), nil
+		return EntryDigest{Hash: sha256.Sum256(nil)}, nil
 	} else if err != nil {
-		return [sha256.Size]byte{}, fmt.Errorf("reading Secret %s from the cache: %w", key, err)
+		return EntryDigest{}, fmt.Errorf("reading Secret %s from the cache: %w", key, err)
 	}
 	id := entryID{key, entry}
 	s.mu.Lock()
 	known, ok := s.entries[id]
 	s.mu.Unlock()
 	if ok && !newer(meta.ResourceVersion, known.version) {
-		return known.hash, nil
+		return known.EntryDigest, nil
 	}
 	secret := &corev1.Secret{}
 	if err := s.Live.Get(ctx, key, secret); client.IgnoreNotFound(err) != nil {
-		return [sha256.Size]byte{}, fmt.Errorf("reading Secret %s: %w", key, err)
+		return EntryDigest{}, fmt.Errorf("reading Secret %s: %w", key, err)
 	}
-	hash, version := sha256.Sum256(secret.Data[entry]), secret.ResourceVersion
+	digest := EntryDigest{sha256.Sum256(secret.Data[entry]), pki.PKCS12PasswordFlaw(string(secret.Data[entry]))}
+	version := secret.ResourceVersion
 	if version == "" { // gone since: so says the next event
 		version = meta.ResourceVersion
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.entries == nil || len(s.entries) > maxEntryHashes {
-		s.entries = map[entryID]entryHash{}
+	if s.entries == nil || len(s.entries) > maxEntryDigests {
+		s.entries = map[entryID]entryDigest{}
 	}
-	s.entries[id] = entryHash{version, hash}
-	return hash, nil
+	s.entries[id] = entryDigest{version, digest}
+	return digest, nil
 }
 
-// maxEntryHashes bounds how many hashes are remembered; beyond it they are read again.
-const maxEntryHashes = 10_000
+// maxEntryDigests bounds how many digests are remembered; beyond it the entries are read again.
+const maxEntryDigests = 10_000
 
 type entryID struct {
 	secret types.NamespacedName
 	entry  string
 }
 
-type entryHash struct {
+type entryDigest struct {
 	version string
-	hash    [sha256.Size]byte
+	EntryDigest
 }
 
 // deleted drops what is remembered of a Secret that was deleted, unless that is of another one which has its name since.

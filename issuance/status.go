@@ -41,7 +41,7 @@ func statusFor(s State, d Decision) cmapi.CertificateStatus {
 	switch d := d.(type) {
 	case Reject:
 		reason, message = d.Reason, d.Message
-		if d.Reason != reasonKeystorePassword { // that comes by itself, and with it what was asked for
+		if d.Reason != reasonKeystorePassword && d.Reason != reasonKeystoreUnusable { // that comes by itself, and with it what was asked for
 			dropCondition(&st, cmapi.CertificateConditionIssuing)
 		}
 		st.NextPrivateKeySecretName = nil

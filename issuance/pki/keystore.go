@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
@@ -68,6 +69,15 @@ func PKCS12Profiles() []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// PKCS12PasswordFlaw says why no PKCS #12 file can be locked with a password; empty if one can. Its characters are encoded as a BMPString
+// (RFC 7292, appendix B.1), which has those of Unicode's Basic Multilingual Plane only.
+func PKCS12PasswordFlaw(password string) string {
+	if strings.ContainsFunc(password, func(r rune) bool { return r > 0xFFFF }) {
+		return "has characters beyond U+FFFF, which PKCS #12 can't encode"
+	}
+	return ""
 }
 
 // keystoreParts are a key pair taken apart.

@@ -260,6 +260,9 @@ func (f *findings) keystores(k *cmapi.CertificateKeystores) {
 	}
 	if k.PKCS12 != nil {
 		f.password(k.PKCS12.Create, k.PKCS12.Password, &k.PKCS12.PasswordSecretRef, "keystores", "pkcs12")
+		if p := k.PKCS12.Password; p != nil && pki.PKCS12PasswordFlaw(*p) != "" {
+			f.wrong(pki.PKCS12PasswordFlaw(*p), "keystores", "pkcs12", "password")
+		}
 		if known := pki.PKCS12Profiles(); k.PKCS12.Profile != "" && !slices.Contains(known, string(k.PKCS12.Profile)) {
 			f.unsupported(string(k.PKCS12.Profile), known, "keystores", "pkcs12", "profile")
 		}

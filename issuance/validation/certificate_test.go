@@ -222,6 +222,8 @@ func TestCertificate(t *testing.T) {
 		{"a keystore without password", p12(cmapi.PKCS12Keystore{Create: true}), "spec.keystores.pkcs12.passwordSecretRef.name: Required value"},
 		{"a keystore with an empty password", jks(cmapi.JKSKeystore{Create: true, Password: ptr.To("")}), "spec.keystores.jks.password: Invalid value: must not be empty"},
 		{"a keystore with two passwords", jks(cmapi.JKSKeystore{Create: true, Password: ptr.To("changeit"), PasswordSecretRef: named}), "spec.keystores.jks.password: Forbidden: excludes passwordSecretRef"},
+		{"a password that PKCS #12 can't encode", p12(cmapi.PKCS12Keystore{Create: true, Password: ptr.To("🔑")}), "spec.keystores.pkcs12.password: Invalid value: has characters beyond U+FFFF"},
+		{"a password that JKS can", jks(cmapi.JKSKeystore{Create: true, Password: ptr.To("🔑")}), ""},
 		{"a keystore of an unknown profile", p12(cmapi.PKCS12Keystore{Create: true, PasswordSecretRef: named, Profile: "RC4"}), `spec.keystores.pkcs12.profile: Unsupported value: "RC4"`},
 	} {
 		t.Run(tc.reason, func(t *testing.T) { expect(t, Certificate(newCertificate(tc.set)), tc.want) })
