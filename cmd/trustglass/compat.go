@@ -213,7 +213,10 @@ func parseGates(list []string) (map[string]bool, error) {
 }
 
 // warnIgnored says which settings have no effect here, and why.
-func (c *Config) warnIgnored(f *pflag.FlagSet, logger logr.Logger) {
+func (c *Config) warnIgnored(f *pflag.FlagSet, environ []string, logger logr.Logger) {
+	for _, name := range unknownVariables(f, environ) {
+		logger.Info("environment variable without effect", "variable", name, "why", "no setting has that name")
+	}
 	for _, name := range slices.Sorted(maps.Keys(ignored)) {
 		if f.Changed(name) {
 			logger.Info("flag without effect", "flag", "--"+name, "why", ignored[name])

@@ -33,8 +33,8 @@ func TestCompatFlags(t *testing.T) {
 		t.Errorf("aliases: %+v", cfg)
 	}
 	var said strings.Builder
-	cfg.warnIgnored(f, funcr.New(func(_, args string) { said.WriteString(args + "\n") }, funcr.Options{}))
-	for _, want := range []string{"--max-concurrent-challenges", "--kube-api-qps", "--leader-election-renew-deadline", "--issuer-ambient-credentials", "--secret-targets-enabled", "ServerSideApply"} {
+	cfg.warnIgnored(f, []string{"TRUSTGLASS_METRICS_BIND_ADRESS=:1"}, funcr.New(func(_, args string) { said.WriteString(args + "\n") }, funcr.Options{}))
+	for _, want := range []string{"--max-concurrent-challenges", "--kube-api-qps", "--leader-election-renew-deadline", "--issuer-ambient-credentials", "--secret-targets-enabled", "ServerSideApply", "TRUSTGLASS_METRICS_BIND_ADRESS"} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("nothing is said of %s in:\n%s", want, said.String())
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -210,7 +211,7 @@ func (c *Config) load(f *pflag.FlagSet, path string, lookupEnv func(string) (str
 	}
 	var errs []error
 	f.VisitAll(func(flag *pflag.Flag) {
-		env := envPrefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		env := variable(flag.Name)
 		if value, ok := lookupEnv(env); ok {
 			if err := replaceValue(flag, value); err != nil {
 				errs = append(errs, fmt.Errorf("environment variable %s: %w", env, err))
@@ -233,6 +234,30 @@ func (c *Config) load(f *pflag.FlagSet, path string, lookupEnv func(string) (str
 	}
 	return errors.Join(errs...)
 }
+
+// variable is the environment variable of a flag.
+func variable(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// unknownVariables lists the variables of an environment that look like settings and are none. What Kubernetes tells every pod of a Service
+// whose name begins as ours do is not among them.
+func unknownVariables(f *pflag.FlagSet, environ []string) (unknown []string) {
+	known := map[string]bool{}
+	f.VisitAll(func(flag *pflag.Flag) { known[variable(flag.Name)] = true })
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, envPrefix) && !known[name] && !ofService.MatchString(name) {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	return unknown
+}
+
+// ofService matches the variables that a Service is announced by.
+// See https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
+var ofService = regexp.MustCompile(`_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$`)
 
 // plainValue is a flag's value in the form in which replaceValue takes it.
 func plainValue(f *pflag.Flag) string {

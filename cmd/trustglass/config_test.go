@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,5 +139,21 @@ func TestSelectControllers(t *testing.T) {
 		if diff := cmp.Diff(tc.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
 		}
+	}
+}
+
+func TestUnknownVariables(t *testing.T) {
+	cfg := defaultConfig()
+	f := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	cfg.addFlags(f)
+	got := unknownVariables(f, []string{
+		"PATH=/bin", "TRUSTGLASS_METRICS_BIND_ADDRESS=:1", "TRUSTGLASS_METRICS_BIND_ADRESS=:1", "TRUSTGLASS_=", "TRUSTGLASS_LOG_LEVL",
+		// of a Service called trustglass-webhook
+		"TRUSTGLASS_WEBHOOK_SERVICE_HOST=10.0.0.1", "TRUSTGLASS_WEBHOOK_SERVICE_PORT=443", "TRUSTGLASS_WEBHOOK_SERVICE_PORT_HTTPS=443",
+		"TRUSTGLASS_WEBHOOK_PORT=tcp://10.0.0.1:443", "TRUSTGLASS_WEBHOOK_PORT_443_TCP=tcp://10.0.0.1:443",
+		"TRUSTGLASS_WEBHOOK_PORT_443_TCP_PROTO=tcp", "TRUSTGLASS_WEBHOOK_PORT_443_TCP_PORT=443", "TRUSTGLASS_WEBHOOK_PORT_443_TCP_ADDR=10.0.0.1",
+	})
+	if want := []string{"TRUSTGLASS_", "TRUSTGLASS_LOG_LEVL", "TRUSTGLASS_METRICS_BIND_ADRESS"}; !slices.Equal(got, want) {
+		t.Errorf("unknown: %q, want %q", got, want)
 	}
 }

@@ -60,7 +60,7 @@ func runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cfg.warnIgnored(cmd.Flags(), logger)
+			cfg.warnIgnored(cmd.Flags(), os.Environ(), logger)
 			setGCPercent(gcPercent)
 			if at := cfg.ProfilingBindAddress; at == "" || at == "0" {
 				runtime.MemProfileRate = 0 // nobody can ask for what it would remember
