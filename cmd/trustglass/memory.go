@@ -15,16 +15,18 @@ const (
 	gcPercent = 50
 	// room is how much a small heap may grow: the percentage alone would have a burst spend a sixth of its processor time collecting.
 	room = 24 << 20
-	// gcPercentLooking holds while all that large caches were filled with is looked through: what is kept of that lies among what is not,
-	// and the gaps that are left stay for good.
-	gcPercentLooking = 25
+	// gcPercentQuiet holds while little happens and a collection is seldom due. It holds too while all that large caches were filled with
+	// is looked through: what is kept of that lies among what is not, and the gaps that are left stay for good.
+	gcPercentQuiet = 25
 	// large is from how many bytes on caches are large.
 	large = 32 << 20
 
-	// giveBackInterval is how often memory is looked at.
-	giveBackInterval = 5 * time.Second
-	// calm is how much may have been allocated since the last look for the daemon to count as idle.
-	calm = 8 << 20
+	// lookInterval is how often memory is looked at.
+	lookInterval = time.Second
+	// brisk is how much is allocated between two looks by a daemon that works.
+	brisk = 2 << 20
+	// quietLooks is after how many looks without that the daemon counts as quiet.
+	quietLooks = 5
 	// slack is how much unused memory is not worth a collection.
 	slack = 4 << 20
 )
@@ -47,16 +49,39 @@ func readMemory() memory {
 	return memory{allocated: s[0].Value.Uint64(), live: s[1].Value.Uint64(), held: s[2].Value.Uint64() + s[3].Value.Uint64()}
 }
 
-// idle tells whether next to nothing was done between two looks.
-func idle(before, now memory) bool { return now.allocated-before.allocated < calm }
-
-// worthGivingBack tells whether a process that was quiet between two looks holds much that it does not need: the rest of a burst,
-// which without new work no collection would ever clear away.
-func worthGivingBack(before, now memory) bool {
-	return idle(before, now) && now.held > now.live+max(slack, now.live/10)
+// pace is how much has been happening.
+type pace struct {
+	looks   int  // since the last one that found the daemon at work
+	looking bool // large caches are being looked through for the first time
 }
 
-// percentFor returns how much the heap may grow between two collections, in percent of what is live.
+// after returns the pace after a look that found so many bytes allocated since the last one.
+func (p pace) after(allocated uint64) pace {
+	p.looks = min(p.looks+1, quietLooks)
+	if allocated >= brisk {
+		p.looks = 0
+	}
+	p.looking = p.looking && !p.quiet()
+	return p
+}
+
+func (p pace) quiet() bool { return p.looks >= quietLooks }
+
+// percent returns how much the heap may grow between two collections, in percent of what is live.
+func (p pace) percent(live uint64) int {
+	if p.looking || p.quiet() {
+		return gcPercentQuiet
+	}
+	return percentFor(live)
+}
+
+// worthGivingBack tells whether a quiet process holds much that it does not need: the rest of a burst, which without new work no
+// collection would ever clear away.
+func (p pace) worthGivingBack(now memory) bool {
+	return p.quiet() && now.held > now.live+max(slack, now.live/10)
+}
+
+// percentFor returns by how much the heap of a daemon at work may grow, in percent of what is live.
 func percentFor(live uint64) int {
 	return max(gcPercent, int(100*room/max(live, 8<<20)))
 }
@@ -73,12 +98,10 @@ func setGCPercent(percent int) {
 func giveBack(ctx context.Context) error {
 	runtime.GC() // what is live is known after a collection only, and the last may have been when the caches were half full
 	before := readMemory()
-	looking, set := before.live >= large, percentFor(before.live)
-	if looking {
-		set = gcPercentLooking
-	}
+	p := pace{looking: before.live >= large}
+	set := p.percent(before.live)
 	setGCPercent(set)
-	tick := time.NewTicker(giveBackInterval)
+	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -87,12 +110,12 @@ func giveBack(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now := readMemory()
-		looking = looking && !idle(before, now)
-		if percent := percentFor(now.live); !looking && (percent < set || percent > set+set/4) {
+		p = p.after(now.allocated - before.allocated)
+		if percent := p.percent(now.live); percent < set || percent > set+set/4 {
 			setGCPercent(percent)
 			set = percent
 		}
-		if worthGivingBack(before, now) {
+		if p.worthGivingBack(now) {
 			debug.FreeOSMemory()
 			now = readMemory()
 		}

@@ -5,26 +5,55 @@ import (
 	"testing"
 )
 
+const mib = 1 << 20
+
 func TestWorthGivingBack(t *testing.T) {
-	const mib = 1 << 20
+	quiet := pace{looks: quietLooks}
 	for _, tc := range []struct {
-		reason      string
-		before, now memory
-		want        bool
+		reason string
+		pace   pace
+		now    memory
+		want   bool
 	}{
-		{"idle and tight", memory{allocated: 500 * mib}, memory{501 * mib, 60 * mib, 63 * mib}, false},
-		{"idle after a burst", memory{allocated: 500 * mib}, memory{501 * mib, 20 * mib, 60 * mib}, true},
-		{"in the middle of a burst", memory{allocated: 500 * mib}, memory{600 * mib, 20 * mib, 60 * mib}, false},
-		{"a tenth of a large heap", memory{allocated: 500 * mib}, memory{501 * mib, 100 * mib, 109 * mib}, false},
+		{"quiet and tight", quiet, memory{live: 60 * mib, held: 63 * mib}, false},
+		{"quiet after a burst", quiet, memory{live: 20 * mib, held: 60 * mib}, true},
+		{"in the middle of a burst", pace{}, memory{live: 20 * mib, held: 60 * mib}, false},
+		{"a tenth of a large heap", quiet, memory{live: 100 * mib, held: 109 * mib}, false},
 	} {
-		if got := worthGivingBack(tc.before, tc.now); got != tc.want {
+		if got := tc.pace.worthGivingBack(tc.now); got != tc.want {
 			t.Errorf("%s: %t", tc.reason, got)
 		}
 	}
 }
 
+// The heap may grow much while the daemon works, and little once it has been quiet for a while, or while large caches are looked through.
+func TestPace(t *testing.T) {
+	var p pace
+	step := func(allocated uint64, quiet bool, percent int) {
+		t.Helper()
+		if p = p.after(allocated); p.quiet() != quiet || p.percent(24*mib) != percent {
+			t.Errorf("quiet %t, %d %%; want %t, %d %%", p.quiet(), p.percent(24*mib), quiet, percent)
+		}
+	}
+	for range quietLooks - 1 {
+		step(0, false, 100)
+	}
+	step(brisk-1, true, gcPercentQuiet)
+	step(0, true, gcPercentQuiet)
+	step(brisk, false, 100)
+	step(0, false, 100)
+	p = pace{looking: true}
+	for range 3 {
+		step(brisk, false, gcPercentQuiet)
+	}
+	for range quietLooks - 1 {
+		step(0, false, gcPercentQuiet)
+	}
+	step(0, true, gcPercentQuiet)
+	step(brisk, false, 100) // looked through, once and for all
+}
+
 func TestPercentFor(t *testing.T) {
-	const mib = 1 << 20
 	for live, want := range map[uint64]int{0: 300, 8 * mib: 300, 24 * mib: 100, 48 * mib: 50, 200 * mib: 50} {
 		if got := percentFor(live); got != want {
 			t.Errorf("with %d MiB in use the heap may grow by %d %%, want %d", live/mib, got, want)
