@@ -23,7 +23,7 @@ func (k *keeper) applyCA(ctx context.Context, s *seen, what step) (_ *authority,
 		return s.ca, nil
 	}
 	if what == refuse {
-		return nil, fmt.Errorf("the Secret %s/%s is not ours (it lacks the label %s=%s): delete it, and the webhook makes its own", k.namespace, SecretName, labelManagedBy, managedBy)
+		return nil, fmt.Errorf("the Secret %s is not ours (it lacks the label %s=%s): delete it, and the daemon makes its own", k.secret, labelManagedBy, managedBy)
 	}
 	a := &authority{}
 	if s.ca != nil {
@@ -49,7 +49,7 @@ func (k *keeper) applyCA(ctx context.Context, s *seen, what step) (_ *authority,
 	if err != nil {
 		return nil, err
 	}
-	secret, err := a.secret(k.namespace, s.now)
+	secret, err := a.secret(k.secret, s.now)
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +59,10 @@ func (k *keeper) applyCA(ctx context.Context, s *seen, what step) (_ *authority,
 		err = k.client.Update(ctx, secret, client.FieldOwner(FieldManager))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("writing the webhook CA's Secret (%s): %w", what, err)
+		return nil, fmt.Errorf("writing the CA's Secret %s (%s): %w", k.secret, what, err)
 	}
-	log.FromContext(ctx).Info("changed the webhook's CA", "step", what, "notAfter", a.current.Certs[0].NotAfter)
-	a.version, a.uid = secret.ResourceVersion, secret.UID
+	log.FromContext(ctx).Info("changed a server's CA", "secret", k.secret.String(), "step", what, "notAfter", a.current.Certs[0].NotAfter)
+	a.version, a.uid, a.kind = secret.ResourceVersion, secret.UID, secret.Type
 	return a, nil
 }
 

@@ -25,7 +25,8 @@ const (
 	// SecretName is the Secret of the CA, in the daemon's own namespace.
 	SecretName = "trustglass-webhook-ca"
 
-	caCommonName = "cert-manager-webhook-ca"
+	caCommonName   = "cert-manager-webhook-ca" // as cert-manager calls every CA of its servers
+	leafCommonName = "trustglass"
 
 	// Keys of the staged CA, beside tls.crt, tls.key and ca.crt. ca.crt holds every CA that is to be trusted.
 	keyNextCert = "next.crt"
@@ -45,7 +46,8 @@ const (
 type authority struct {
 	version string
 	uid     types.UID
-	foreign bool // a Secret of that name that is not ours
+	kind    corev1.SecretType // which can't be changed
+	foreign bool              // a Secret of that name that is not ours
 	current *pki.KeyPair
 	next    *pki.KeyPair
 	held    time.Time           // since when every configuration has been seen to trust next; zero: not yet
@@ -54,8 +56,10 @@ type authority struct {
 
 // parseAuthority reads the Secret. Parts that are missing or damaged are nil: decide says what becomes of them.
 func parseAuthority(s *corev1.Secret) *authority {
-	a := &authority{version: s.ResourceVersion, uid: s.UID, foreign: s.Labels[labelManagedBy] != managedBy}
+	a := &authority{version: s.ResourceVersion, uid: s.UID, kind: s.Type}
 	a.current = parseCA(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey])
+	incumbents := a.current != nil && a.current.Certs[0].Subject.CommonName == caCommonName // such as that of its metrics: it is taken over
+	a.foreign = s.Labels[labelManagedBy] != managedBy && !incumbents
 	if a.next = parseCA(s.Data[keyNextCert], s.Data[keyNextKey]); a.next != nil {
 		if held, err := time.Parse(time.RFC3339, s.Annotations[annNextHeld]); err == nil {
 			a.held = held
@@ -112,15 +116,15 @@ func newestFirst(certs []*x509.Certificate, now time.Time) []*x509.Certificate {
 	return out
 }
 
-// secret returns the Secret that holds a.
-func (a *authority) secret(namespace string, now time.Time) (*corev1.Secret, error) {
+// secret returns the Secret called key that holds a.
+func (a *authority) secret(key types.NamespacedName, now time.Time) (*corev1.Secret, error) {
 	s := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: SecretName, ResourceVersion: a.version, UID: a.uid,
+			Namespace: key.Namespace, Name: key.Name, ResourceVersion: a.version, UID: a.uid,
 			Labels:      map[string]string{labelManagedBy: managedBy},
 			Annotations: map[string]string{cmapi.AllowsInjectionFromSecretAnnotation: "true"},
 		},
-		Type: corev1.SecretTypeTLS,
+		Type: cmp.Or(a.kind, corev1.SecretTypeTLS),
 		Data: map[string][]byte{corev1.ServiceAccountRootCAKey: pki.EncodeCertificates(a.trusted(now)...)},
 	}
 	if !a.held.IsZero() {
@@ -146,7 +150,7 @@ func (a *authority) secret(namespace string, now time.Time) (*corev1.Secret, err
 func newCA(now time.Time, lifetime time.Duration) (*pki.KeyPair, error) {
 	key, err := pki.GenerateKey(pki.KeySpec{Algorithm: cmapi.ECDSAKeyAlgorithm, Size: 256})
 	if err != nil {
-		return nil, fmt.Errorf("making the webhook CA's key: %w", err)
+		return nil, fmt.Errorf("making the serving CA's key: %w", err)
 	}
 	template, err := newTemplate(caCommonName, now, now.Add(lifetime))
 	if err != nil {
@@ -157,11 +161,11 @@ func newCA(now time.Time, lifetime time.Duration) (*pki.KeyPair, error) {
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} // holds for all that it signs
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return nil, fmt.Errorf("signing the webhook CA: %w", err)
+		return nil, fmt.Errorf("signing the serving CA: %w", err)
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("parsing the webhook CA: %w", err)
+		return nil, fmt.Errorf("parsing the serving CA: %w", err)
 	}
 	return &pki.KeyPair{Certs: []*x509.Certificate{cert}, Key: key}, nil
 }
@@ -170,13 +174,13 @@ func newCA(now time.Time, lifetime time.Duration) (*pki.KeyPair, error) {
 func newLeaf(ca *pki.KeyPair, names []string, now time.Time, lifetime time.Duration) (*tls.Certificate, error) {
 	key, err := pki.GenerateKey(pki.KeySpec{Algorithm: cmapi.ECDSAKeyAlgorithm, Size: 256})
 	if err != nil {
-		return nil, fmt.Errorf("making the webhook's key: %w", err)
+		return nil, fmt.Errorf("making the server's key: %w", err)
 	}
 	end := now.Add(lifetime)
 	if last := ca.Certs[0].NotAfter; end.After(last) {
 		end = last
 	}
-	template, err := newTemplate("trustglass-webhook", now, end)
+	template, err := newTemplate(leafCommonName, now, end)
 	if err != nil {
 		return nil, err
 	}
@@ -191,11 +195,11 @@ func newLeaf(ca *pki.KeyPair, names []string, now time.Time, lifetime time.Durat
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.Certs[0], key.Public(), ca.Key)
 	if err != nil {
-		return nil, fmt.Errorf("signing the webhook's certificate: %w", err)
+		return nil, fmt.Errorf("signing the server's certificate: %w", err)
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("parsing the webhook's certificate: %w", err)
+		return nil, fmt.Errorf("parsing the server's certificate: %w", err)
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }

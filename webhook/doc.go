@@ -20,6 +20,9 @@
 // the wait longer and never shorter. The old one stays trusted until it expires. So whichever replica answers, and whichever version of
 // the configuration an API server has, the certificate is trusted.
 //
+// Another server of the daemon, that of its metrics, has its certificate from such a keeper too (certificate.go): of a CA in a Secret of its
+// own, with no configurations to write. Who trusts that Secret's ca.crt has an hour to hear of the next CA.
+//
 // Invariants:
 //   - Key bytes of the CA are read in authority.go and nowhere else; a leaf's key never leaves memory.
 //   - Every replica serves; no Lease is needed. Writes are made only where something differs, at the version that was seen: whoever

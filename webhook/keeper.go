@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -44,11 +45,13 @@ const recheck = 10 * time.Minute
 
 // keeper keeps the CA, this replica's leaf, and the trust in both.
 type keeper struct {
-	client    client.Client
-	live      client.Reader
-	config    *rest.Config // for watching
-	namespace string
-	url       string // see Options
+	client client.Client
+	live   client.Reader
+	config *rest.Config         // for watching
+	secret types.NamespacedName // of the CA
+	url    string               // see Options
+	// names are those of the leaf. None: it is of the webhook, whose names and trust the configurations have.
+	names     []string
 	now       func() time.Time
 	lifetimes Lifetimes
 	recheck   time.Duration
@@ -81,7 +84,7 @@ func (k *keeper) run(ctx context.Context) error {
 			return nil
 		case err != nil:
 			if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) { // another replica was quicker
-				log.FromContext(ctx).Error(err, "keeping the webhook's certificates")
+				log.FromContext(ctx).Error(err, "keeping a server's certificates", "secret", k.secret.String())
 			}
 			wait, delay = delay, min(2*delay, maxDelay)
 		default:
@@ -139,12 +142,15 @@ func (k *keeper) reconcile(ctx context.Context) (due time.Time, err error) {
 func (k *keeper) observe(ctx context.Context) (*seen, error) {
 	s := &seen{now: k.now()}
 	var secret corev1.Secret
-	err := k.live.Get(ctx, client.ObjectKey{Namespace: k.namespace, Name: SecretName}, &secret)
+	err := k.live.Get(ctx, k.secret, &secret)
 	switch {
 	case err == nil:
 		s.ca = parseAuthority(&secret)
 	case !apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("reading the webhook CA's Secret: %w", err)
+		return nil, fmt.Errorf("reading the CA's Secret %s: %w", k.secret, err)
+	}
+	if len(k.names) > 0 {
+		return s, nil
 	}
 	var validating admissionregistrationv1.ValidatingWebhookConfiguration
 	var mutating admissionregistrationv1.MutatingWebhookConfiguration
@@ -185,7 +191,10 @@ func configurationOf(obj client.Object) configuration {
 
 // renewLeaf serves the leaf that there is, or a new one where it has to be. failed is what went wrong before.
 func (k *keeper) renewLeaf(ctx context.Context, s *seen, failed error) (due time.Time, err error) {
-	next := &serving{names: namesOf(k.namespace, s.configs), trusted: s.bundles()}
+	next := &serving{names: k.names, trusted: s.bundles()}
+	if len(next.names) == 0 {
+		next.names = namesOf(k.secret.Namespace, s.configs)
+	}
 	var have *x509.Certificate
 	old := k.state.Load()
 	if old != nil {
@@ -203,30 +212,40 @@ func (k *keeper) renewLeaf(ctx context.Context, s *seen, failed error) (due time
 			}
 			next.ca = pair.Certs[0]
 			_, due = leafDue(next.leaf.Leaf, next.ca, next.names, s.now)
-			log.FromContext(ctx).Info("serving a new webhook certificate", "notAfter", next.leaf.Leaf.NotAfter)
+			log.FromContext(ctx).Info("serving a new certificate", "name", next.names[0], "notAfter", next.leaf.Leaf.NotAfter)
 		}
 	}
 	if failed != nil && old != nil && trustedEverywhere(next, s.now) != nil {
 		next.trusted = old.trusted // not to be ready any more would take away those who do trust it
 	}
 	k.state.Store(next)
-	report(next, s.ca)
+	if len(k.names) == 0 {
+		report(next, s.ca)
+	}
 	return due, nil
 }
 
-// watch pokes the keeper when somebody changes one of its three objects. Only their metadata travels.
+// certificate is a tls.Config.GetCertificate.
+func (k *keeper) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if state := k.state.Load(); state != nil {
+		return state.leaf, nil
+	}
+	return nil, errors.New("there is no certificate yet")
+}
+
+// watch pokes the keeper when somebody changes one of its objects. Only their metadata travels.
 func (k *keeper) watch(ctx context.Context) error {
 	only := func(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
 	c, err := cache.New(k.config, cache.Options{
 		Scheme: k.client.Scheme(), Mapper: k.client.RESTMapper(),
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}: {Namespaces: map[string]cache.Config{k.namespace: {FieldSelector: only(SecretName)}}},
+			&corev1.Secret{}: {Namespaces: map[string]cache.Config{k.secret.Namespace: {FieldSelector: only(k.secret.Name)}}},
 			&admissionregistrationv1.ValidatingWebhookConfiguration{}: {Field: only(ConfigurationName)},
 			&admissionregistrationv1.MutatingWebhookConfiguration{}:   {Field: only(ConfigurationName)},
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("building the webhook's cache: %w", err)
+		return fmt.Errorf("building the cache for %s: %w", k.secret, err)
 	}
 	poke := func() {
 		select {
@@ -234,9 +253,11 @@ func (k *keeper) watch(ctx context.Context) error {
 		default: // it is going to look anyway
 		}
 	}
-	for kind, version := range map[string]string{
-		"Secret": "v1", kindValidating: "admissionregistration.k8s.io/v1", kindMutating: "admissionregistration.k8s.io/v1",
-	} {
+	kinds := map[string]string{"Secret": "v1"}
+	if len(k.names) == 0 {
+		kinds[kindValidating], kinds[kindMutating] = "admissionregistration.k8s.io/v1", "admissionregistration.k8s.io/v1"
+	}
+	for kind, version := range kinds {
 		obj := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: kind, APIVersion: version}}
 		informer, err := c.GetInformer(ctx, obj, cache.BlockUntilSynced(false))
 		if err != nil {
@@ -251,7 +272,7 @@ func (k *keeper) watch(ctx context.Context) error {
 	}
 	go func() {
 		if err := c.Start(ctx); err != nil {
-			log.FromContext(ctx).Error(err, "watching for the webhook; it goes on by looking now and then")
+			log.FromContext(ctx).Error(err, "watching a server's CA; it goes on by looking now and then", "secret", k.secret.String())
 		}
 	}()
 	return nil

@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -115,7 +116,7 @@ func daemonClient(t testing.TB) client.WithWatch {
 
 // keeper returns a keeper that the test itself makes look.
 func (l *lab) keeper(c client.Client) *keeper {
-	return &keeper{client: c, live: c, namespace: testenv.DaemonNamespace, url: l.options.URL, now: l.clock.now, lifetimes: l.options.Lifetimes.withDefaults(), recheck: recheck}
+	return &keeper{client: c, live: c, secret: types.NamespacedName{Namespace: testenv.DaemonNamespace, Name: SecretName}, url: l.options.URL, now: l.clock.now, lifetimes: l.options.Lifetimes.withDefaults(), recheck: recheck}
 }
 
 var errInjected = errors.New("injected")

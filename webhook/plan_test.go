@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/trustglass/trustglass/issuance/pki"
 )
@@ -258,7 +259,7 @@ func TestAuthorityRoundTrip(t *testing.T) {
 		{current: first}, {current: first, next: second}, {current: second, retired: []*x509.Certificate{first.Certs[0]}},
 		{current: first, next: second, retired: []*x509.Certificate{retired}}, {current: first, next: second, held: epoch.Add(251 * day)},
 	} {
-		secret, err := a.secret("ns", epoch.Add(251*day))
+		secret, err := a.secret(types.NamespacedName{Namespace: "ns", Name: SecretName}, epoch.Add(251*day))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +268,7 @@ func TestAuthorityRoundTrip(t *testing.T) {
 			t.Errorf("foreign: %v, held since %s, certificates (-want +got):\n%s", got.foreign, got.held, diff)
 		}
 	}
-	swapped, err := (&authority{current: first, next: second}).secret("ns", epoch)
+	swapped, err := (&authority{current: first, next: second}).secret(types.NamespacedName{Namespace: "ns", Name: SecretName}, epoch)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -61,7 +62,8 @@ func New(mgr ctrl.Manager, o Options) (*Server, error) {
 	s := &Server{
 		options: o,
 		keeper: &keeper{
-			client: mgr.GetClient(), live: mgr.GetAPIReader(), config: mgr.GetConfig(), namespace: o.Namespace, url: o.URL, now: o.Now,
+			client: mgr.GetClient(), live: mgr.GetAPIReader(), config: mgr.GetConfig(),
+			secret: types.NamespacedName{Namespace: o.Namespace, Name: SecretName}, url: o.URL, now: o.Now,
 			lifetimes: o.Lifetimes.withDefaults(), recheck: recheck, poke: make(chan struct{}, 1),
 		},
 		approvals: newApprovals(mgr.GetClient(), mappers(mgr.GetConfig(), mgr.GetHTTPClient())),
@@ -148,15 +150,10 @@ func (s *Server) httpServer(ctx context.Context) *http.Server {
 		// What it logs is mostly that somebody hung up.
 		ErrorLog: stdlog.New(logWriter(func(text string) { logger.V(1).Info("serving", "message", text) }), "", 0),
 		TLSConfig: &tls.Config{
-			MinVersion: tls.VersionTLS12,
-			NextProtos: []string{"h2", "http/1.1"},
-			Time:       s.options.Now,
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-				if state := s.keeper.state.Load(); state != nil {
-					return state.leaf, nil
-				}
-				return nil, errors.New("there is no certificate yet")
-			},
+			MinVersion:     tls.VersionTLS12,
+			NextProtos:     []string{"h2", "http/1.1"},
+			Time:           s.options.Now,
+			GetCertificate: s.keeper.certificate,
 		},
 	}
 }

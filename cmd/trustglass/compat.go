@@ -44,39 +44,31 @@ var gates = map[string]string{
 
 // ignored are flags of cert-manager and trust-manager that are accepted, with why they do nothing.
 var ignored = map[string]string{
-	"kube-api-qps":                                "the API server's priority and fairness limits the rate",
-	"kube-api-burst":                              "the API server's priority and fairness limits the rate",
-	"max-concurrent-challenges":                   "ACME issuers are not served yet",
-	"dns01-recursive-nameservers":                 "ACME issuers are not served yet",
-	"dns01-recursive-nameservers-only":            "ACME issuers are not served yet",
-	"dns01-check-retry-period":                    "ACME issuers are not served yet",
-	"acme-http01-solver-image":                    "ACME issuers are not served yet",
-	"acme-http01-solver-nameservers":              "ACME issuers are not served yet",
-	"acme-http01-solver-resource-request-cpu":     "ACME issuers are not served yet",
-	"acme-http01-solver-resource-request-memory":  "ACME issuers are not served yet",
-	"acme-http01-solver-resource-limits-cpu":      "ACME issuers are not served yet",
-	"acme-http01-solver-resource-limits-memory":   "ACME issuers are not served yet",
-	"acme-http01-solver-run-as-non-root":          "ACME issuers are not served yet",
-	"acme-http01-solver-runtime-class-name":       "ACME issuers are not served yet",
-	"cluster-issuer-ambient-credentials":          "no issuer that is served uses credentials of its surroundings",
-	"issuer-ambient-credentials":                  "no issuer that is served uses credentials of its surroundings",
-	"leader-election-renew-deadline":              "it is two thirds of --lease-duration",
-	"leader-election-retry-period":                "it is a sixth of --lease-duration",
-	"max-certificate-size":                        "the limits on what is parsed are fixed",
-	"max-private-key-size":                        "the limits on what is parsed are fixed",
-	"max-certificate-chain-length":                "the limits on what is parsed are fixed",
-	"max-certificate-bundle-size":                 "the limits on what is parsed are fixed",
-	"enable-profiling":                            "--profiling-bind-address says whether and where profiles are served",
-	"profiler-address":                            "--profiling-bind-address says whether and where profiles are served",
-	"metrics-tls-cert-file":                       metricsTLS,
-	"metrics-tls-private-key-file":                metricsTLS,
-	"metrics-tls-cipher-suites":                   metricsTLS,
-	"metrics-tls-min-version":                     metricsTLS,
-	"metrics-dynamic-serving-ca-secret-name":      metricsTLS,
-	"metrics-dynamic-serving-ca-secret-namespace": metricsTLS,
-	"metrics-dynamic-serving-dns-names":           metricsTLS,
-	"metrics-dynamic-serving-leaf-duration":       metricsTLS,
-	"secret-targets-enabled":                      "Bundles are published into ConfigMaps: one that asks for Secrets is refused, in its condition",
+	"kube-api-qps":                               "the API server's priority and fairness limits the rate",
+	"kube-api-burst":                             "the API server's priority and fairness limits the rate",
+	"max-concurrent-challenges":                  "ACME issuers are not served yet",
+	"dns01-recursive-nameservers":                "ACME issuers are not served yet",
+	"dns01-recursive-nameservers-only":           "ACME issuers are not served yet",
+	"dns01-check-retry-period":                   "ACME issuers are not served yet",
+	"acme-http01-solver-image":                   "ACME issuers are not served yet",
+	"acme-http01-solver-nameservers":             "ACME issuers are not served yet",
+	"acme-http01-solver-resource-request-cpu":    "ACME issuers are not served yet",
+	"acme-http01-solver-resource-request-memory": "ACME issuers are not served yet",
+	"acme-http01-solver-resource-limits-cpu":     "ACME issuers are not served yet",
+	"acme-http01-solver-resource-limits-memory":  "ACME issuers are not served yet",
+	"acme-http01-solver-run-as-non-root":         "ACME issuers are not served yet",
+	"acme-http01-solver-runtime-class-name":      "ACME issuers are not served yet",
+	"cluster-issuer-ambient-credentials":         "no issuer that is served uses credentials of its surroundings",
+	"issuer-ambient-credentials":                 "no issuer that is served uses credentials of its surroundings",
+	"leader-election-renew-deadline":             "it is two thirds of --lease-duration",
+	"leader-election-retry-period":               "it is a sixth of --lease-duration",
+	"max-certificate-size":                       "the limits on what is parsed are fixed",
+	"max-private-key-size":                       "the limits on what is parsed are fixed",
+	"max-certificate-chain-length":               "the limits on what is parsed are fixed",
+	"max-certificate-bundle-size":                "the limits on what is parsed are fixed",
+	"enable-profiling":                           "--profiling-bind-address says whether and where profiles are served",
+	"profiler-address":                           "--profiling-bind-address says whether and where profiles are served",
+	"secret-targets-enabled":                     "Bundles are published into ConfigMaps: one that asks for Secrets is refused, in its condition",
 }
 
 // refused are flags of trust-manager that would be dangerous to pass over, with what to do instead.
@@ -90,8 +82,6 @@ var ignoredSwitches = []string{
 	"dns01-recursive-nameservers-only", "acme-http01-solver-run-as-non-root", "cluster-issuer-ambient-credentials", "issuer-ambient-credentials",
 	"secret-targets-enabled", "enable-profiling",
 }
-
-const metricsTLS = "metrics are served in plain text: they name objects and hold no secrets; let a NetworkPolicy admit who reads them"
 
 // compat holds the values of flags that are no settings of ours.
 type compat struct {

@@ -103,6 +103,20 @@ type Config struct {
 
 	// MetricsBindAddress serves /metrics; "0" turns it off.
 	MetricsBindAddress string `json:"metricsBindAddress"`
+	// MetricsTLSCertFile and MetricsTLSPrivateKeyFile are the certificate, with its chain, and the key that /metrics is served with over
+	// TLS. They are read again when they change.
+	MetricsTLSCertFile       string `json:"metricsTLSCertFile"`
+	MetricsTLSPrivateKeyFile string `json:"metricsTLSPrivateKeyFile"`
+	// MetricsDynamicServingCASecretNamespace and Name are the Secret where the daemon keeps a CA instead, of which it serves /metrics with
+	// a certificate for MetricsDynamicServingDNSNames, valid for MetricsDynamicServingLeafDuration. Whoever reads trusts its ca.crt.
+	MetricsDynamicServingCASecretNamespace string          `json:"metricsDynamicServingCASecretNamespace"`
+	MetricsDynamicServingCASecretName      string          `json:"metricsDynamicServingCASecretName"`
+	MetricsDynamicServingDNSNames          []string        `json:"metricsDynamicServingDNSNames"`
+	MetricsDynamicServingLeafDuration      metav1.Duration `json:"metricsDynamicServingLeafDuration"`
+	// MetricsTLSMinVersion is VersionTLS12 or VersionTLS13; the older two are taken too. Empty means VersionTLS12.
+	MetricsTLSMinVersion string `json:"metricsTLSMinVersion"`
+	// MetricsTLSCipherSuites are the cipher suites of TLS 1.2 by IANA's names. Empty means Go's choice.
+	MetricsTLSCipherSuites []string `json:"metricsTLSCipherSuites"`
 	// HealthProbeBindAddress serves /livez and /readyz; "0" turns it off.
 	HealthProbeBindAddress string `json:"healthProbeBindAddress"`
 	// ProfilingBindAddress serves /debug/pprof; "0" turns it off. Profiles show nothing of Secrets but may slow the daemon down.
@@ -121,6 +135,9 @@ type Config struct {
 const (
 	formatConsole = "console"
 	formatJSON    = "json"
+
+	// minLeafDuration leaves a server's certificate a third of its time to be replaced in.
+	minLeafDuration = time.Hour
 )
 
 // defaultConfig returns the settings that hold where nothing else is said.
@@ -143,6 +160,7 @@ func defaultConfig() Config {
 		LeaderElectionNamespace:                  "kube-system",
 		LeaseDuration:                            metav1.Duration{Duration: 30 * time.Second},
 		MetricsBindAddress:                       ":9402",
+		MetricsDynamicServingLeafDuration:        metav1.Duration{Duration: 7 * 24 * time.Hour},
 		HealthProbeBindAddress:                   ":9403",
 		ShutdownGracePeriod:                      metav1.Duration{Duration: 20 * time.Second},
 		LogFormat:                                formatJSON,
@@ -186,6 +204,14 @@ func (c *Config) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", c.LeaderElectionNamespace, "namespace of the Leases")
 	f.DurationVar(&c.LeaseDuration.Duration, "lease-duration", c.LeaseDuration.Duration, "how long a Lease is good without being renewed")
 	f.StringVar(&c.MetricsBindAddress, "metrics-bind-address", c.MetricsBindAddress, "address of /metrics, or 0 for none")
+	f.StringVar(&c.MetricsTLSCertFile, "metrics-tls-cert-file", c.MetricsTLSCertFile, "certificate and chain to serve /metrics with over TLS")
+	f.StringVar(&c.MetricsTLSPrivateKeyFile, "metrics-tls-private-key-file", c.MetricsTLSPrivateKeyFile, "its private key")
+	f.StringVar(&c.MetricsDynamicServingCASecretNamespace, "metrics-dynamic-serving-ca-secret-namespace", c.MetricsDynamicServingCASecretNamespace, "namespace of the Secret of the CA that the daemon keeps to serve /metrics over TLS")
+	f.StringVar(&c.MetricsDynamicServingCASecretName, "metrics-dynamic-serving-ca-secret-name", c.MetricsDynamicServingCASecretName, "name of that Secret; its ca.crt is what clients trust")
+	f.StringSliceVar(&c.MetricsDynamicServingDNSNames, "metrics-dynamic-serving-dns-names", c.MetricsDynamicServingDNSNames, "names that /metrics is read by over TLS")
+	f.DurationVar(&c.MetricsDynamicServingLeafDuration.Duration, "metrics-dynamic-serving-leaf-duration", c.MetricsDynamicServingLeafDuration.Duration, "how long a certificate of that CA is valid")
+	f.StringVar(&c.MetricsTLSMinVersion, "metrics-tls-min-version", c.MetricsTLSMinVersion, "oldest TLS version of /metrics, as VersionTLS13 (default VersionTLS12)")
+	f.StringSliceVar(&c.MetricsTLSCipherSuites, "metrics-tls-cipher-suites", c.MetricsTLSCipherSuites, "cipher suites of /metrics by IANA's names (default: Go's choice)")
 	f.StringVar(&c.HealthProbeBindAddress, "health-probe-bind-address", c.HealthProbeBindAddress, "address of /livez and /readyz, or 0 for none")
 	f.StringVar(&c.ProfilingBindAddress, "profiling-bind-address", c.ProfilingBindAddress, "address of /debug/pprof, or 0 for none")
 	f.DurationVar(&c.ShutdownGracePeriod.Duration, "shutdown-grace-period", c.ShutdownGracePeriod.Duration, "how long work under way may take after the signal to stop")
@@ -342,6 +368,7 @@ func (c *Config) Validate() error {
 			bad(field, "%q is neither host:port, nor :port, nor 0 for none", address)
 		}
 	}
+	c.validateMetricsTLS(bad)
 	if c.WebhookURL != "" && !strings.HasPrefix(c.WebhookURL, "https://") {
 		bad("webhookURL", "%q is not an https URL", c.WebhookURL)
 	}

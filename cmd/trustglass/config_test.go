@@ -96,6 +96,18 @@ func TestValidateNamesTheField(t *testing.T) {
 		{"metricsBindAddress", func(c *Config) { c.MetricsBindAddress = "9402" }},
 		{"healthProbeBindAddress", func(c *Config) { c.HealthProbeBindAddress = "localhost" }},
 		{"profilingBindAddress", func(c *Config) { c.ProfilingBindAddress = "::1" }},
+		{"metricsTLSCertFile", func(c *Config) { c.MetricsTLSCertFile = "/tls.crt" }},
+		{"metricsTLSCertFile", func(c *Config) {
+			c.MetricsTLSCertFile, c.MetricsTLSPrivateKeyFile = "/tls.crt", "/tls.key"
+			c.MetricsDynamicServingCASecretNamespace, c.MetricsDynamicServingCASecretName = "a", "b"
+		}},
+		{"metricsDynamicServingCASecretName", func(c *Config) { c.MetricsDynamicServingCASecretName = "b" }},
+		{"metricsDynamicServingDNSNames", func(c *Config) {
+			c.MetricsDynamicServingCASecretNamespace, c.MetricsDynamicServingCASecretName = "a", "b"
+		}},
+		{"metricsDynamicServingLeafDuration", func(c *Config) { c.MetricsDynamicServingLeafDuration.Duration = time.Second }},
+		{"metricsTLSMinVersion", func(c *Config) { c.MetricsTLSMinVersion = "1.3" }},
+		{"metricsTLSCipherSuites", func(c *Config) { c.MetricsTLSCipherSuites = []string{"ROT13"} }},
 		{"logFormat", func(c *Config) { c.LogFormat = "xml" }},
 		{"logLevel", func(c *Config) { c.LogLevel = 9 }},
 	} {

@@ -6,7 +6,7 @@
 //	cache.go     what the caches keep of an object
 //	leases.go    the Leases that keep a second daemon, and the programs it replaces, from working at the same time
 //	watchdog.go  /livez: dead watches and stalled queues
-//	scrapes.go   /metrics: the registry's, then those of the objects in the caches
+//	scrapes.go   /metrics: the registry's, then those of the objects in the caches; metricstls.go: over TLS
 //
 //	Config ──▶ run ──▶ manager (caches, metrics, probes: at once)
 //	                └─▶ one elector per feature ──Lease held──▶ that feature's controllers

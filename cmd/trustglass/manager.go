@@ -28,7 +28,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	trustapi "github.com/cert-manager/trust-manager/pkg/apis/trust/v1alpha1"
@@ -217,7 +216,7 @@ func newManager(kubeconfig *rest.Config, cfg Config, dog *watchdog, reads *scrap
 			FieldValidation: metav1.FieldValidationIgnore,
 		},
 		Controller:              config.Controller{ReconciliationTimeout: reconcileTimeout},
-		Metrics:                 server.Options{BindAddress: cfg.MetricsBindAddress, FilterProvider: reads.filter},
+		Metrics:                 reads.metricsOptions(&cfg),
 		HealthProbeBindAddress:  cfg.HealthProbeBindAddress,
 		PprofBindAddress:        cfg.ProfilingBindAddress,
 		LivenessEndpointName:    "/livez",
@@ -257,6 +256,9 @@ func (a *app) prepare(ctx context.Context) error {
 		if err := register(); err != nil {
 			return fmt.Errorf("preparing: %w", err)
 		}
+	}
+	if err := a.reads.serveMetricsTLS(a.mgr, &a.cfg); err != nil {
+		return err
 	}
 	if a.issues() {
 		a.reads.more = objectMetrics(a.mgr.GetCache())

@@ -3,6 +3,7 @@ package main
 import (
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"io"
 	"net/http"
 	"strings"
@@ -24,8 +25,9 @@ import (
 
 // scrapes answers requests for /metrics: with what the registry has, and then with what more writes, which no registry ever holds.
 type scrapes struct {
-	// more is set before the metrics are served. It may be nil.
-	more func(context.Context, io.Writer) error
+	// These are set before the metrics are served. No more means nothing to add, and there is a certificate where TLS is to be spoken.
+	more        func(context.Context, io.Writer) error
+	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 // filter is a server.Options.FilterProvider.
