@@ -15,18 +15,19 @@ const (
 	gcPercent = 50
 	// room is how much a small heap may grow: the percentage alone would have a burst spend a sixth of its processor time collecting.
 	room = 24 << 20
-	// gcPercentQuiet holds while little happens and a collection is seldom due. It holds too while all that large caches were filled with
+	// gcPercentEasy holds while the daemon does not work hard, and a collection is seldom due. It holds too while all that large caches were filled with
 	// is looked through: what is kept of that lies among what is not, and the gaps that are left stay for good.
-	gcPercentQuiet = 25
+	gcPercentEasy = 25
 	// large is from how many bytes on caches are large.
 	large = 32 << 20
 
 	// lookInterval is how often memory is looked at.
 	lookInterval = time.Second
-	// brisk is how much is allocated between two looks by a daemon that works.
-	brisk = 2 << 20
-	// quietLooks is after how many looks without that the daemon counts as quiet.
-	quietLooks = 5
+	// brisk is how much is allocated between two looks by a daemon that is not quiet, and hard by one that issues as fast as it can.
+	// Between the two it follows what others do.
+	brisk, hard = 2 << 20, 16 << 20
+	// restLooks is for how many looks there was less before the daemon counts as quiet, or as not working hard any more.
+	restLooks = 5
 	// slack is how much unused memory is not worth a collection.
 	slack = 4 << 20
 )
@@ -51,26 +52,29 @@ func readMemory() memory {
 
 // pace is how much has been happening.
 type pace struct {
-	looks   int  // since the last one that found the daemon at work
-	looking bool // large caches are being looked through for the first time
+	sinceBrisk, sinceHard int  // how many looks ago, up to restLooks
+	looking               bool // large caches are being looked through for the first time
 }
 
 // after returns the pace after a look that found so many bytes allocated since the last one.
 func (p pace) after(allocated uint64) pace {
-	p.looks = min(p.looks+1, quietLooks)
+	p.sinceBrisk, p.sinceHard = min(p.sinceBrisk+1, restLooks), min(p.sinceHard+1, restLooks)
 	if allocated >= brisk {
-		p.looks = 0
+		p.sinceBrisk = 0
+	}
+	if allocated >= hard {
+		p.sinceHard = 0
 	}
 	p.looking = p.looking && !p.quiet()
 	return p
 }
 
-func (p pace) quiet() bool { return p.looks >= quietLooks }
+func (p pace) quiet() bool { return p.sinceBrisk >= restLooks }
 
 // percent returns how much the heap may grow between two collections, in percent of what is live.
 func (p pace) percent(live uint64) int {
-	if p.looking || p.quiet() {
-		return gcPercentQuiet
+	if p.looking || p.sinceHard >= restLooks {
+		return gcPercentEasy
 	}
 	return percentFor(live)
 }
@@ -81,7 +85,7 @@ func (p pace) worthGivingBack(now memory) bool {
 	return p.quiet() && now.held > now.live+max(slack, now.live/10)
 }
 
-// percentFor returns by how much the heap of a daemon at work may grow, in percent of what is live.
+// percentFor returns by how much the heap of a daemon that works hard may grow, in percent of what is live.
 func percentFor(live uint64) int {
 	return max(gcPercent, int(100*room/max(live, 8<<20)))
 }
@@ -98,7 +102,7 @@ func setGCPercent(percent int) {
 func giveBack(ctx context.Context) error {
 	runtime.GC() // what is live is known after a collection only, and the last may have been when the caches were half full
 	before := readMemory()
-	p := pace{looking: before.live >= large}
+	p := pace{sinceHard: restLooks, looking: before.live >= large}
 	set := p.percent(before.live)
 	setGCPercent(set)
 	tick := time.NewTicker(lookInterval)

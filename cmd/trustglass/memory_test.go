@@ -8,7 +8,7 @@ import (
 const mib = 1 << 20
 
 func TestWorthGivingBack(t *testing.T) {
-	quiet := pace{looks: quietLooks}
+	quiet := pace{sinceBrisk: restLooks}
 	for _, tc := range []struct {
 		reason string
 		pace   pace
@@ -26,7 +26,7 @@ func TestWorthGivingBack(t *testing.T) {
 	}
 }
 
-// The heap may grow much while the daemon works, and little once it has been quiet for a while, or while large caches are looked through.
+// The heap may grow much while the daemon works hard, and little once it has not for a while, or while large caches are looked through.
 func TestPace(t *testing.T) {
 	var p pace
 	step := func(allocated uint64, quiet bool, percent int) {
@@ -35,22 +35,26 @@ func TestPace(t *testing.T) {
 			t.Errorf("quiet %t, %d %%; want %t, %d %%", p.quiet(), p.percent(24*mib), quiet, percent)
 		}
 	}
-	for range quietLooks - 1 {
+	for range restLooks - 1 {
 		step(0, false, 100)
 	}
-	step(brisk-1, true, gcPercentQuiet)
-	step(0, true, gcPercentQuiet)
-	step(brisk, false, 100)
-	step(0, false, 100)
+	step(brisk-1, true, gcPercentEasy)
+	step(0, true, gcPercentEasy)
+	step(brisk, false, gcPercentEasy) // it follows what others do
+	step(hard, false, 100)
+	for range restLooks - 1 {
+		step(brisk, false, 100)
+	}
+	step(brisk, false, gcPercentEasy)
 	p = pace{looking: true}
 	for range 3 {
-		step(brisk, false, gcPercentQuiet)
+		step(hard, false, gcPercentEasy)
 	}
-	for range quietLooks - 1 {
-		step(0, false, gcPercentQuiet)
+	for range restLooks - 1 {
+		step(0, false, gcPercentEasy)
 	}
-	step(0, true, gcPercentQuiet)
-	step(brisk, false, 100) // looked through, once and for all
+	step(0, true, gcPercentEasy)
+	step(hard, false, 100) // looked through, once and for all
 }
 
 func TestPercentFor(t *testing.T) {
