@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -34,27 +35,18 @@ type scrapes struct {
 func (s *scrapes) filter(*rest.Config, *http.Client) (server.Filter, error) {
 	return func(logger logr.Logger, registry http.Handler) (http.Handler, error) {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			out := &answer{ResponseWriter: w, body: w, status: http.StatusOK}
-			if takesGzip(r.Header.Values("Accept-Encoding")) {
-				zip, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // that level is valid
-				defer func() {
-					if err := zip.Close(); err != nil {
-						logger.V(1).Info("nobody read the metrics to their end", "because", err.Error())
-					}
-				}()
-				out.body = zip
-				w.Header().Set("Content-Encoding", "gzip")
-			}
+			out := &answer{ResponseWriter: w, zipped: takesGzip(r.Header.Values("Accept-Encoding"))}
 			w.Header().Add("Vary", "Accept-Encoding")
 			// Only in this format can lines be added at the end, and whoever asks for metrics understands it.
 			plain := r.Clone(r.Context())
 			plain.Header.Set("Accept", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
 			plain.Header.Del("Accept-Encoding")
 			registry.ServeHTTP(out, plain)
-			if s.more == nil || out.status != http.StatusOK {
-				return
+			var err error
+			if s.more != nil && out.status == http.StatusOK {
+				err = s.more(r.Context(), out)
 			}
-			if err := s.more(r.Context(), out); err != nil {
+			if err := errors.Join(err, out.close()); err != nil {
 				logger.V(1).Info("nobody read the metrics to their end", "because", err.Error())
 			}
 		}), nil
@@ -72,21 +64,41 @@ func takesGzip(accepted []string) bool {
 	return false
 }
 
-// answer is a response whose body takes a way of its own, and whose status is known.
+// answer is a response whose status is known, and whose body is zipped where it is metrics and may be.
 type answer struct {
 	http.ResponseWriter
-	body   io.Writer
-	status int
+	zipped bool
+	status int          // 0 until it is written
+	zip    *gzip.Writer // nil until it is, and where nothing is zipped
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(status int) {
-	a.status = status
+	if a.status = status; a.zipped && status == http.StatusOK {
+		a.Header().Set("Content-Encoding", "gzip")
+		a.zip, _ = gzip.NewWriterLevel(a.ResponseWriter, gzip.BestSpeed) // that level is valid
+	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements http.ResponseWriter.
-func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.WriteHeader(http.StatusOK)
+	}
+	if a.zip != nil {
+		return a.zip.Write(p)
+	}
+	return a.ResponseWriter.Write(p)
+}
+
+// close writes what is still on its way.
+func (a *answer) close() error {
+	if a.zip == nil {
+		return nil
+	}
+	return a.zip.Close()
+}
 
 // objectMetrics returns what writes the series of the objects that a cache has.
 func objectMetrics(c cache.Cache) func(context.Context, io.Writer) error {

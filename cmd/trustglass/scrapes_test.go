@@ -72,8 +72,10 @@ func TestScrapesWithNothingToAdd(t *testing.T) {
 		t.Error("something was added")
 		return errors.New("unread")
 	}}
-	if w := scrape(t, s, failing, ""); w.Code != http.StatusInternalServerError || w.Body.String() != "no\n" {
-		t.Errorf("answer: %d %q", w.Code, w.Body)
+	for _, encoding := range []string{"", "gzip"} {
+		if w := scrape(t, s, failing, encoding); w.Code != http.StatusInternalServerError || w.Body.String() != "no\n" || w.Header().Get("Content-Encoding") != "" {
+			t.Errorf("answer: %d %q %v", w.Code, w.Body, w.Header())
+		}
 	}
 	if w := scrape(t, &scrapes{}, promhttp.Handler(), ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "go_goroutines") {
 		t.Errorf("answer: %d %q", w.Code, w.Body)
