@@ -56,10 +56,8 @@ type authority struct {
 
 // parseAuthority reads the Secret. Parts that are missing or damaged are nil: decide says what becomes of them.
 func parseAuthority(s *corev1.Secret) *authority {
-	a := &authority{version: s.ResourceVersion, uid: s.UID, kind: s.Type}
+	a := &authority{version: s.ResourceVersion, uid: s.UID, kind: s.Type, foreign: s.Labels[labelManagedBy] != managedBy}
 	a.current = parseCA(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey])
-	incumbents := a.current != nil && a.current.Certs[0].Subject.CommonName == caCommonName // such as that of its metrics: it is taken over
-	a.foreign = s.Labels[labelManagedBy] != managedBy && !incumbents
 	if a.next = parseCA(s.Data[keyNextCert], s.Data[keyNextKey]); a.next != nil {
 		if held, err := time.Parse(time.RFC3339, s.Annotations[annNextHeld]); err == nil {
 			a.held = held
@@ -71,6 +69,13 @@ func parseAuthority(s *corev1.Secret) *authority {
 		}
 	}
 	return a
+}
+
+// adopt makes a CA that the incumbent made for one of its servers ours, where a setting names its Secret.
+func (a *authority) adopt() {
+	if a.current != nil && a.current.Certs[0].Subject.CommonName == caCommonName {
+		a.foreign = false
+	}
 }
 
 func parseCA(cert, key []byte) *pki.KeyPair {

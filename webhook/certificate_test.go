@@ -115,6 +115,9 @@ func TestCertificateOfTheIncumbentsCA(t *testing.T) {
 	if err := testenv.Admin().Create(ctx, theirs); err != nil {
 		t.Fatal(err)
 	}
+	if !parseAuthority(theirs).foreign {
+		t.Error("admission, whose Secret nobody names, would take it over too")
+	}
 	before := testenv.Writes(t)
 	k := o.keeper()
 	if !o.look(k).ca.Equal(ca.Certs[0]) {

@@ -150,6 +150,9 @@ func (k *keeper) observe(ctx context.Context) (*seen, error) {
 		return nil, fmt.Errorf("reading the CA's Secret %s: %w", k.secret, err)
 	}
 	if len(k.names) > 0 {
+		if s.ca != nil {
+			s.ca.adopt()
+		}
 		return s, nil
 	}
 	var validating admissionregistrationv1.ValidatingWebhookConfiguration

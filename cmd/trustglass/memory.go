@@ -15,8 +15,8 @@ const (
 	gcPercent = 50
 	// room is how much a small heap may grow: the percentage alone would have a burst spend a sixth of its processor time collecting.
 	room = 24 << 20
-	// gcPercentEasy holds while the daemon does not work hard, and a collection is seldom due. It holds too while all that large caches were filled with
-	// is looked through: what is kept of that lies among what is not, and the gaps that are left stay for good.
+	// gcPercentEasy holds while the daemon does not work hard, and a collection is seldom due. It holds too while all that large caches
+	// were filled with is looked through: what is kept of that lies among what is not, and the gaps that are left stay for good.
 	gcPercentEasy = 25
 	// large is from how many bytes on caches are large.
 	large = 32 << 20

@@ -47,7 +47,7 @@ func (s *scrapes) filter(*rest.Config, *http.Client) (server.Filter, error) {
 				err = s.more(r.Context(), out)
 			}
 			if err := errors.Join(err, out.close()); err != nil {
-				logger.V(1).Info("nobody read the metrics to their end", "because", err.Error())
+				logger.V(1).Info("the metrics were not told to their end", "because", err.Error())
 			}
 		}), nil
 	}, nil
@@ -103,19 +103,19 @@ func (a *answer) close() error {
 // objectMetrics returns what writes the series of the objects that a cache has.
 func objectMetrics(c cache.Cache) func(context.Context, io.Writer) error {
 	return func(ctx context.Context, w io.Writer) error {
-		return issuance.WriteMetrics(w, issuance.Metered{
-			Certificates:   cached(ctx, c, &cmapi.Certificate{}, &cmapi.CertificateList{}),
-			Issuers:        cached(ctx, c, &cmapi.Issuer{}, &cmapi.IssuerList{}),
-			ClusterIssuers: cached(ctx, c, &cmapi.ClusterIssuer{}, &cmapi.ClusterIssuerList{}),
-		})
+		certificates, err1 := cached(ctx, c, &cmapi.Certificate{}, &cmapi.CertificateList{})
+		issuers, err2 := cached(ctx, c, &cmapi.Issuer{}, &cmapi.IssuerList{})
+		clusterIssuers, err3 := cached(ctx, c, &cmapi.ClusterIssuer{}, &cmapi.ClusterIssuerList{})
+		err := issuance.WriteMetrics(w, issuance.Metered{Certificates: certificates, Issuers: issuers, ClusterIssuers: clusterIssuers})
+		return errors.Join(err1, err2, err3, err) // what can be had is written
 	}
 }
 
 // cached returns the objects of one kind that a cache has; none before it is filled.
-func cached[T client.Object](ctx context.Context, c cache.Cache, kind T, list client.ObjectList) (objects []T) {
+func cached[T client.Object](ctx context.Context, c cache.Cache, kind T, list client.ObjectList) (objects []T, err error) {
 	informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 	if err != nil || !informer.HasSynced() {
-		return nil
+		return nil, err
 	}
 	add := func(obj any) {
 		if o, ok := obj.(T); ok {
@@ -126,11 +126,11 @@ func cached[T client.Object](ctx context.Context, c cache.Cache, kind T, list cl
 		for _, obj := range whole.GetStore().List() {
 			add(obj)
 		}
-		return objects
+		return objects, nil
 	}
 	if err := c.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-		return nil
+		return nil, err
 	}
-	_ = meta.EachListItem(list, func(obj runtime.Object) error { add(obj); return nil }) // a typed list has items
-	return objects
+	err = meta.EachListItem(list, func(obj runtime.Object) error { add(obj); return nil })
+	return objects, err
 }
